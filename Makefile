@@ -1,0 +1,28 @@
+# Two commands: `make demo` and `make test`. Both set everything up first, in a virtual environment of their own.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test setup ffmpeg lint
+.DEFAULT_GOAL := test
+
+demo: setup
+	$(BIN)/accelerate launch --num_processes 1 --num_machines 1 --mixed_precision no --dynamo_backend no examples/pretrain.py
+
+test: setup
+	$(BIN)/python -m pytest
+
+lint: setup
+	$(BIN)/ruff check . && $(BIN)/ruff format --check .
+
+setup: ffmpeg $(VENV)/installed
+
+$(VENV)/installed: setup.py
+	$(PYTHON) -m venv $(VENV) || ($(PYTHON) -m pip install --user virtualenv && $(PYTHON) -m virtualenv $(VENV))
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable ".[demo,test]"
+	touch $@
+
+# torchcodec decodes with FFmpeg's shared libraries, and the kitchen encodes with its program.
+ffmpeg:
+	@command -v ffmpeg >/dev/null || sh examples/kitchen/install_ffmpeg.sh

@@ -1,0 +1,290 @@
+"""A pretraining step of VideoBERT beside one of transformers' BERT: the same joint vocabulary, the same weights.
+
+    python benchmarks/pretraining_step.py                        # both shapes, several minutes
+    python benchmarks/pretraining_step.py --json results.json    # the figures in a file too
+    python benchmarks/pretraining_step.py --smoke                # toy sizes, seconds: shows that it runs
+
+Both sides compute forward and backward of the same examples with the same masks: `BertForMaskedLM` in padded batches
+with the vocabulary head at every position, ours with the sparse head and rows packed or grouped by length, as is
+faster. Runs alternate, the figures are medians. Targets: `small.ratio` at least 4, `base.ratio` at least 2,
+`loss_difference` at most 1e-4, `matmul_share` at least 0.6, `memory_ratio` at most 0.5.
+"""
+
+import argparse
+import gc
+import json
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import torch
+from transformers import BertConfig, BertForMaskedLM
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from modeling_videobert import VideoBertConfig, VideoBertForMaskedLM
+
+# layers, hidden size, heads, words, visual tokens
+SHAPES = {
+    "small": (4, 256, 4, 30522, 20736),
+    "base": (12, 768, 12, 30522, 20736),
+    "toy": (2, 64, 2, 400, 200),
+}
+# WordPieces in a sentence of YouCook II's narration: minimum, 10 %, … 90 %, 99 %.
+SENTENCE_LENGTHS = (4, 7, 9, 11, 13, 16, 19, 23, 28, 35, 74)
+# A visual token lasts 1.5 s, a WordPiece of running speech about 0.35 s.
+VISUAL_TOKENS_PER_WORD = 0.25
+CLS, JOIN, SEP, MASK, FIRST_WORD = 101, 1, 102, 103, 104
+PREDICTED = 0.15
+
+
+def draw_length(generator, scale):
+    """Words in one to three joined sentences."""
+    total = 0
+    for _ in range(int(torch.randint(1, 4, (), generator=generator))):
+        place = float(torch.rand((), generator=generator)) * (len(SENTENCE_LENGTHS) - 1)
+        low = int(place)
+        total += SENTENCE_LENGTHS[low] + (place - low) * (SENTENCE_LENGTHS[low + 1] - SENTENCE_LENGTHS[low])
+    return total * scale
+
+
+def draw_examples(count, max_length, words, clips, seed=0):
+    """Masked examples, half of them video-text, a quarter text alone, a quarter video alone, as in pretraining."""
+    generator = torch.Generator().manual_seed(seed)
+    examples = []
+    for _ in range(count):
+        length = draw_length(generator, max_length / 128)
+        regime = float(torch.rand((), generator=generator))
+        num_words = 0 if regime < 0.25 else int(length)
+        num_clips = 0 if 0.25 <= regime < 0.5 else max(4, int(length * VISUAL_TOKENS_PER_WORD))
+        num_clips = min(num_clips, max_length // 2)
+        num_words = min(num_words, max_length - 3 - num_clips)
+        parts = [torch.tensor([CLS]), torch.randint(FIRST_WORD, words, (num_words,), generator=generator)]
+        parts += [torch.tensor([JOIN])] if num_words and num_clips else []
+        parts += [torch.randint(words, words + clips, (num_clips,), generator=generator), torch.tensor([SEP])]
+        ids = torch.cat(parts)
+        hidden = (ids >= FIRST_WORD) & (torch.rand(ids.shape, generator=generator) < PREDICTED)
+        examples.append(
+            {
+                "input_ids": ids.masked_fill(hidden, MASK),
+                "token_type_ids": (ids >= words).long(),
+                "labels": ids.masked_fill(~hidden, -100),
+            }
+        )
+    return examples
+
+
+def pad(examples):
+    """One example a row."""
+    batch = {}
+    for name, value in (("input_ids", 0), ("token_type_ids", 0), ("labels", -100)):
+        tensors = [example[name] for example in examples]
+        batch[name] = torch.nn.utils.rnn.pad_sequence(tensors, batch_first=True, padding_value=value)
+    lengths = torch.tensor([len(example["input_ids"]) for example in examples])
+    batch["attention_mask"] = (torch.arange(lengths.max()) < lengths[:, None]).long()
+    return batch
+
+
+def batches_of(examples, size):
+    return [pad(examples[start : start + size]) for start in range(0, len(examples), size)]
+
+
+def grouped(examples, size):
+    """Neighbours in length share a batch."""
+    return batches_of(sorted(examples, key=lambda example: len(example["input_ids"])), size)
+
+
+def packed(examples, tokens, max_length):
+    """Rows of `max_length` with several examples each (longest first, first row with room), `tokens` a batch."""
+    rows = []
+    for example in sorted(examples, key=lambda example: -len(example["input_ids"])):
+        length = len(example["input_ids"])
+        row = next((row for row in rows if sum(len(e["input_ids"]) for e in row) + length <= max_length), None)
+        if row is None:
+            rows.append([example])
+        else:
+            row.append(example)
+    lines = []
+    for row in rows:
+        line = {name: torch.cat([example[name] for example in row]) for name in row[0]}
+        lengths = torch.tensor([len(example["input_ids"]) for example in row])
+        lines.append((line, torch.arange(1, len(row) + 1).repeat_interleave(lengths)))
+    batches, size = [], max(1, tokens // max_length)
+    for start in range(0, len(lines), size):
+        part = lines[start : start + size]
+        batch = pad([line for line, _ in part])
+        batch.pop("attention_mask")
+        sequence_ids = torch.nn.utils.rnn.pad_sequence([ids for _, ids in part], batch_first=True)
+        batches.append(batch | {"sequence_ids": sequence_ids})
+    return batches
+
+
+def build(side, shape):
+    """One of the two models; both start from the same random weights."""
+    layers, hidden_size, heads, words, clips = SHAPES[shape]
+    sizes = {
+        "num_hidden_layers": layers,
+        "hidden_size": hidden_size,
+        "num_attention_heads": heads,
+        "intermediate_size": 4 * hidden_size,
+        # Dropout draws other numbers for other layouts; without it the losses can be compared.
+        "hidden_dropout_prob": 0.0,
+        "attention_probs_dropout_prob": 0.0,
+    }
+    if side == "ours":
+        return VideoBertForMaskedLM(VideoBertConfig(text_vocab_size=words, codebook_size=clips, **sizes)).train()
+    return BertForMaskedLM(BertConfig(vocab_size=words + clips, **sizes)).train()
+
+
+def same_weights(ours, theirs):
+    ours.videobert.load_state_dict(theirs.bert.state_dict())
+    head = theirs.cls.predictions
+    ours.cloze_head.dense.load_state_dict(head.transform.dense.state_dict())
+    ours.cloze_head.LayerNorm.load_state_dict(head.transform.LayerNorm.state_dict())
+
+
+def step(model, batches):
+    """Forward and backward of all batches: the mean loss over all predicted tokens, and the seconds it took."""
+    counts = [int((batch["labels"] != -100).sum()) for batch in batches]
+    model.zero_grad()
+    total, start = 0.0, time.perf_counter()
+    for batch, count in zip(batches, counts, strict=True):
+        loss = model(**batch).loss * (count / sum(counts))
+        loss.backward()
+        total += loss.item()
+    return total, time.perf_counter() - start
+
+
+def matmul_rate(size):
+    """Multiplications and additions a second of one large matrix product."""
+    left, right = torch.randn(size, size), torch.randn(size, size)
+    start = time.perf_counter()
+    left @ right
+    return 2 * size**3 / (time.perf_counter() - start)
+
+
+def useful_operations(examples, shape):
+    """What forward and backward need in matrix products, by the definition: no padding, no unasked positions."""
+    layers, hidden_size, _, words, clips = SHAPES[shape]
+    total = 0
+    for example in examples:
+        length, asked = len(example["input_ids"]), int((example["labels"] != -100).sum())
+        total += layers * (2 * length * 12 * hidden_size**2 + 4 * length**2 * hidden_size)
+        total += 2 * asked * (hidden_size**2 + hidden_size * (words + clips))
+    return 3 * total  # backward is two such products for each of forward's
+
+
+def compare(shape, max_length, options):
+    """Alternate the two sides and take medians."""
+    words, clips = SHAPES[shape][3:]
+    examples = draw_examples(options.examples, max_length, words, clips)
+    lengths = [len(example["input_ids"]) for example in examples]
+    layouts = {
+        "theirs": batches_of(examples, options.batch_size),
+        "grouped": grouped(examples, options.batch_size),
+        "packed": packed(examples, options.batch_size * sum(lengths) // len(lengths), max_length),
+    }
+    theirs, ours = build("theirs", shape), build("ours", shape)
+    same_weights(ours, theirs)
+    losses, seconds, rates = {}, {name: [] for name in layouts}, []
+    for repeat in range(-1, options.repeats):
+        for name, batches in layouts.items():
+            losses[name], took = step(theirs if name == "theirs" else ours, batches)
+            if repeat >= 0:  # the first round warms up
+                seconds[name].append(took)
+        rates.append(matmul_rate(options.matmul_size))
+    best = min(("grouped", "packed"), key=lambda name: statistics.median(seconds[name]))
+    pairs = zip(seconds["theirs"], seconds[best], strict=True)
+    return {
+        "ratio": statistics.median(slow / fast for slow, fast in pairs),
+        "layout": best,
+        "seconds": {name: statistics.median(values) for name, values in seconds.items()},
+        "milliseconds_per_1000_tokens": 1e6 * statistics.median(seconds[best]) / sum(lengths),
+        "loss_difference": max(abs(losses[name] - losses["theirs"]) for name in ("grouped", "packed")),
+        "matmul_share": useful_operations(examples, shape)
+        / statistics.median(seconds[best])
+        / statistics.median(rates),
+        "mean_length": sum(lengths) / len(lengths),
+        "padding": 1 - sum(lengths) / sum(batch["input_ids"].numel() for batch in layouts["theirs"]),
+    }
+
+
+def peak_megabytes():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def step_memory(side, shape, layout, options):
+    """What one step adds to the memory of a process that holds the model. Runs in a process of its own."""
+    words, clips = SHAPES[shape][3:]
+    examples = draw_examples(options.examples, options.max_length, words, clips)
+    mean = sum(len(example["input_ids"]) for example in examples) // len(examples)
+    if side == "theirs":
+        batches = batches_of(examples, options.batch_size)
+    elif layout == "grouped":
+        batches = grouped(examples, options.batch_size)
+    else:
+        batches = packed(examples, options.batch_size * mean, options.max_length)
+    model = build(side, shape)
+    gc.collect()
+    before = peak_megabytes()
+    step(model, batches)
+    print(json.dumps({"step": peak_megabytes() - before, "process": peak_megabytes()}))
+
+
+def memory(shape, layout, options):
+    figures = {}
+    for side in ("theirs", "ours"):
+        command = [sys.executable, __file__, "--memory-of", side, shape, layout]
+        for name in ("examples", "batch_size", "max_length"):
+            command += [f"--{name.replace('_', '-')}", str(getattr(options, name))]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        figures[side] = json.loads(done.stdout.splitlines()[-1])
+    return figures
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", type=Path, help="write the figures here too")
+    parser.add_argument("--smoke", action="store_true", help="toy sizes")
+    parser.add_argument("--examples", type=int, default=64, help="examples in a step")
+    parser.add_argument("--batch-size", type=int, default=16, help="examples in a forward pass")
+    parser.add_argument("--max-length", type=int, default=128)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--memory-of", nargs=3, metavar=("SIDE", "SHAPE", "LAYOUT"), help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    options.matmul_size = 256 if options.smoke else 2048
+    if options.memory_of:
+        return step_memory(*options.memory_of, options)
+
+    names = {"small": "toy", "base": "toy"} if options.smoke else {"small": "small", "base": "base"}
+    figures = {name: compare(shape, options.max_length, options) for name, shape in names.items()}
+    figures["memory"] = memory(names["base"], figures["base"]["layout"], options)
+    figures["growth"] = {str(length): compare(names["small"], length, options) for length in (64, 128, 256, 512)}
+    figures["loss_difference"] = max(figures[name]["loss_difference"] for name in names)
+    figures["matmul_share"] = figures["base"]["matmul_share"]
+    figures["memory_ratio"] = figures["memory"]["ours"]["step"] / max(1e-9, figures["memory"]["theirs"]["step"])
+    show(figures)
+    if options.json:
+        options.json.write_text(json.dumps(figures, indent=2) + "\n")
+
+
+def show(figures):
+    print(f"{'':12}{'BERT, s':>10}{'ours, s':>10}{'ratio':>8}{'layout':>10}{'matmul':>8}{'ms/1k':>8}{'padding':>9}")
+    lines = {"small": figures["small"], "base": figures["base"]}
+    lines |= {f"≤ {length} tokens": line for length, line in figures["growth"].items()}
+    for name, line in lines.items():
+        print(
+            f"{name:12}{line['seconds']['theirs']:10.3f}{line['seconds'][line['layout']]:10.3f}{line['ratio']:8.2f}"
+            f"{line['layout']:>10}{line['matmul_share']:8.0%}{line['milliseconds_per_1000_tokens']:8.1f}"
+            f"{line['padding']:9.0%}"
+        )
+    step_of = {side: figures["memory"][side]["step"] for side in ("theirs", "ours")}
+    print(f"memory of a step: BERT {step_of['theirs']:.0f} MB, ours {step_of['ours']:.0f} MB")
+    print(f"largest difference between the losses: {figures['loss_difference']:.1e}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,119 @@
+"""Pictures of a training run: its losses, and one video with what the model makes of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")
+from matplotlib import pyplot as plt  # noqa: E402
+
+from processing.media_videobert import open_media  # noqa: E402
+from processing.segments import CLIP_SECONDS  # noqa: E402
+
+FRAME_SIZE = 96
+
+
+def plot_losses(history: Sequence[Mapping], held_out: Sequence[Mapping], path: str | Path) -> None:
+    """
+    Draw the losses on the training examples beside those on held-out ones, and the held-out accuracies.
+
+    Args:
+        history (`Sequence[Mapping]`): `step`, `cloze_loss`, `alignment_loss`.
+        held_out (`Sequence[Mapping]`): `step` and the figures of `training.evaluate`.
+        path (`str` or `Path`): where the PNG goes.
+    """
+    figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4), layout="constrained")
+    for name in ("cloze_loss", "alignment_loss"):
+        left.plot([one["step"] for one in history], [one[name] for one in history], label=f"training {name}")
+    for axes, figures in ((left, "loss"), (right, "accuracy")):
+        for task in ("text", "visual", "alignment"):
+            points = [(one["step"], one[f"{task}_{figures}"]) for one in held_out if f"{task}_{figures}" in one]
+            if points:
+                axes.plot(*zip(*points, strict=True), "o--", label=f"held-out {task} {figures}")
+        axes.set_xlabel("step")
+        axes.set_ylim(bottom=0)
+        axes.grid(alpha=0.3)
+        axes.legend(fontsize="small")
+    left.set_title("losses (nats)")
+    right.set_title("accuracies on held-out videos")
+    figure.savefig(path, dpi=120)
+    plt.close(figure)
+
+
+def plot_timeline(row: Mapping, filled: Sequence[Mapping], path: str | Path, video=None) -> None:
+    """
+    Draw one video over time: frames, visual tokens, sentences, and the words the model fills in.
+
+    Args:
+        row (`Mapping`): the video's row.
+        filled (`Sequence[Mapping]`): `start`, `end` and `text`; where `right` is given, it colours the text.
+        path (`str` or `Path`): where the PNG goes.
+        video (path, bytes or open file, *optional*): the video itself; without it there are no frames.
+    """
+    clips = len(row["visual_ids"])
+    heights = ([1.6] if video is not None else []) + [0.5, 1.5, 1.2]
+    size = (max(8, 0.55 * clips), 0.6 + sum(heights))
+    figure, rows = plt.subplots(
+        len(heights), sharex=True, figsize=size, height_ratios=heights, layout="constrained", squeeze=False
+    )
+    *frames, tokens, sentences, masks = rows[:, 0]
+    if frames:
+        _draw_frames(frames[0], video)
+    _draw_tokens(tokens, row["visual_ids"])
+    _draw_texts(sentences, [{**sentence, "colour": "#dbe9f6"} for sentence in row["sentences"]])
+    colours = {None: "#eeeeee", True: "#cfe8cf", False: "#f6d5d0"}
+    _draw_texts(masks, [{**one, "colour": colours[one.get("right")]} for one in filled])
+    names = (["frames"] if frames else []) + ["visual\ntokens", "sentences", "filled\nmasks"]
+    for axes, name in zip(rows[:, 0], names, strict=True):
+        axes.set_ylabel(name, rotation=0, ha="right", va="center")
+        axes.set_yticks([])
+    masks.set_xlim(0, max(clips, 1) * CLIP_SECONDS)
+    masks.set_xlabel("seconds")
+    figure.suptitle(row["video_id"])
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+
+
+def _draw_frames(axes, video) -> None:
+    """The middle of each clip."""
+    with open_media(video) as media:
+        for number, frames in enumerate(media.iter_clips(CLIP_SECONDS, fps=2 / CLIP_SECONDS, size=FRAME_SIZE)):
+            span = (number * CLIP_SECONDS, (number + 1) * CLIP_SECONDS, 0, 1)
+            axes.imshow(frames[1].permute(1, 2, 0).numpy(), extent=span, aspect="auto")
+    axes.set_ylim(0, 1)
+
+
+def _draw_tokens(axes, visual_ids: Sequence[int]) -> None:
+    """A colour for each visual id: the same id looks the same wherever it returns."""
+    colours = plt.get_cmap("hsv")
+    for number, visual_id in enumerate(visual_ids):
+        # Steps of the golden ratio keep neighbouring ids apart.
+        axes.axvspan(
+            number * CLIP_SECONDS, (number + 1) * CLIP_SECONDS, color=colours(visual_id * 0.618 % 1), alpha=0.4
+        )
+        axes.text((number + 0.5) * CLIP_SECONDS, 0.5, str(visual_id), ha="center", va="center", fontsize=7)
+    axes.set_ylim(0, 1)
+
+
+def _draw_texts(axes, texts: Sequence[Mapping]) -> None:
+    """Boxes over time, in two lanes by turns so that overlapping neighbours stay readable."""
+    for number, one in enumerate(texts):
+        bottom, width = 0.5 * (1 - number % 2), max(one["end"] - one["start"], 0.1)
+        axes.broken_barh([(one["start"], width)], (bottom + 0.03, 0.44), color=one["colour"], ec="grey")
+        axes.text(
+            one["start"] + width / 2, bottom + 0.25, _wrapped(one["text"], width), ha="center", va="center", fontsize=7
+        )
+    axes.set_ylim(0, 1)
+
+
+def _wrapped(text: str, seconds: float) -> str:
+    """Lines as wide as their box; a second is about six letters."""
+    lines, width = [""], max(8, int(6 * seconds))
+    for word in text.split():
+        if len(lines[-1]) + len(word) > width and lines[-1]:
+            lines.append("")
+        lines[-1] = f"{lines[-1]} {word}".strip()
+    return "\n".join(lines)

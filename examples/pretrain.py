@@ -1,0 +1,269 @@
+"""Pretrain VideoBERT: from videos (or rows, or nothing at all) to a model folder that `from_pretrained` loads.
+
+The embedded kitchen, about 6 minutes of training on two cores:
+
+    accelerate launch examples/pretrain.py
+
+One's own videos:
+
+    accelerate launch examples/pretrain.py --videos my_videos/ --output_dir runs/mine \
+        --asr_model openai/whisper-small --backbone MCG-NJU/videomae-base-finetuned-kinetics \
+        --text_model google-bert/bert-base-uncased --max_length 512 --max_steps 100000 --learning_rate 1e-5
+
+Rows that `build_corpus.py` made, with the processor that made them, on several GPUs, going on where it stopped:
+
+    accelerate launch --num_processes 8 --mixed_precision bf16 examples/pretrain.py --corpus corpus/rows \
+        --processor corpus/processor --output_dir runs/mine --max_length 512 --resume_from_checkpoint latest
+
+Held-out figures and losses go to TensorBoard (`tensorboard --logdir runs`), all numbers to `all_results.json`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import datasets
+from accelerate import Accelerator
+from accelerate.utils import DataLoaderConfiguration, set_seed
+from classify_actions import best_words, evaluate_actions, read_rows, read_truth, results_table, step_segments
+from plots import plot_losses, plot_timeline
+from training import train
+
+from modeling_videobert import VideoBertForPreTraining
+from processing import VideoBertProcessor
+from processing.collator import VideoBertDataCollator
+from processing.corpus import build_corpus, find_videos
+from processing.hub import write_model_card
+from processing.segments import REGIMES, SegmentDataset, row_segments
+
+
+@dataclass
+class Material:
+    """What is learned from: rows to train on, rows held out, the processor that made them, true steps, the videos."""
+
+    train_rows: datasets.Dataset
+    test_rows: datasets.Dataset
+    processor: VideoBertProcessor
+    truth: Mapping[str, list[dict]] = field(default_factory=dict)
+    videos: Mapping[str, Path] = field(default_factory=dict)
+
+
+def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    switch = argparse.BooleanOptionalAction
+    # What to learn from; the embedded kitchen if neither videos nor rows are given
+    parser.add_argument("--videos", type=Path, help="folder of videos")
+    parser.add_argument("--corpus", type=Path, help="rows: a saved datasets.Dataset, or Parquet; needs --processor")
+    parser.add_argument("--processor", help="folder or Hub id of the processor that made the rows")
+    parser.add_argument("--truth", type=Path, help="true steps, one JSON object a line, to evaluate with")
+    parser.add_argument("--test_share", type=float, default=0.1, help="share of the videos that is held out")
+    parser.add_argument("--from_scratch", action="store_true", help="make the kitchen's videos and rows anew")
+    parser.add_argument("--output_dir", type=Path, default=Path("runs/kitchen"))
+    # Models that it is made of
+    parser.add_argument("--text_model", help="text BERT to start from (kitchen: a packaged MiniLM)")
+    parser.add_argument("--asr_model", default="openai/whisper-small", help="for --videos")
+    parser.add_argument("--backbone", default="MCG-NJU/videomae-base-finetuned-kinetics", help="for --videos")
+    parser.add_argument("--levels", type=int, default=4, help="depth of the codebook, for --videos")
+    parser.add_argument("--branches", type=int, default=12, help="children of a node of the codebook, for --videos")
+    parser.add_argument("--freeze_input_embeddings", action=switch, default=True, help="the paper's choice")
+    # Objectives
+    parser.add_argument("--mixture", type=float, nargs=3, default=(0.2, 0.2, 0.6), metavar=REGIMES)
+    parser.add_argument("--language_probability", type=float, default=0.25, help="share of the words to predict")
+    parser.add_argument("--vision_probability", type=float, default=0.25, help="share of the visual tokens to predict")
+    parser.add_argument("--misaligned_probability", type=float, default=0.5)
+    parser.add_argument("--joint_cloze", action=switch, default=True, help="cloze on video-text pairs too")
+    parser.add_argument("--text_cloze_weight", type=float, default=1.0)
+    parser.add_argument("--visual_cloze_weight", type=float, default=1.0)
+    parser.add_argument("--alignment_weight", type=float, default=1.0)
+    # Segments
+    parser.add_argument("--max_length", type=int, default=96, help="tokens in a sequence")
+    parser.add_argument("--max_joined", type=int, default=3, help="most sentences in an example")
+    parser.add_argument("--max_step", type=int, default=5, help="largest step when visual tokens are subsampled")
+    parser.add_argument("--pause_seconds", type=float, default=0.0, help="so much of a pause is the sentence's before")
+    # Optimisation
+    parser.add_argument("--max_steps", type=int, default=500)
+    parser.add_argument("--batch_size", type=int, default=32, help="examples a process and micro-batch")
+    parser.add_argument("--gradient_accumulation_steps", type=int, default=1)
+    parser.add_argument("--learning_rate", type=float, default=3e-4)
+    parser.add_argument("--warmup_steps", type=int, default=50)
+    parser.add_argument("--weight_decay", type=float, default=0.01)
+    parser.add_argument("--max_grad_norm", type=float, default=1.0)
+    parser.add_argument("--seed", type=int, default=0)
+    # Running
+    parser.add_argument("--num_workers", type=int, default=0, help="processes that prepare batches")
+    parser.add_argument("--logging_steps", type=int, default=10)
+    parser.add_argument("--eval_steps", type=int, default=100)
+    parser.add_argument("--checkpointing_steps", type=int, default=250)
+    parser.add_argument("--checkpoints_kept", type=int, default=2)
+    parser.add_argument("--resume_from_checkpoint", help='a checkpoint, or "latest"')
+    args = parser.parse_args(arguments)
+    if args.corpus and not args.processor:
+        parser.error("--corpus needs --processor, which knows the words and the codebook of these rows")
+    if args.videos and args.corpus:
+        parser.error("--videos and --corpus exclude each other")
+    return args
+
+
+def gather_material(args: argparse.Namespace) -> Material:
+    """Rows and processor, from the source that the options name; sets `args.text_model` where it has a default."""
+    if args.videos or args.corpus:
+        args.text_model = args.text_model or "google-bert/bert-base-uncased"
+        return own_material(args)
+    from kitchen.prepare import prepare_kitchen
+    from kitchen.weights import weights_folder
+
+    args.text_model = args.text_model or str(weights_folder("bert-minilm-l6"))
+    kitchen = prepare_kitchen(args.output_dir / "work", args.from_scratch)
+    return Material(kitchen.train_rows, kitchen.test_rows, kitchen.processor, kitchen.truth, kitchen.videos)
+
+
+def own_material(args: argparse.Namespace) -> Material:
+    videos = find_videos(args.videos) if args.videos else {}
+    if args.corpus:
+        processor, rows = VideoBertProcessor.from_pretrained(args.processor), read_rows(args.corpus)
+    else:
+        processor = VideoBertProcessor.from_models(args.text_model, args.asr_model, args.backbone)
+        rows = build_corpus(videos, processor, args.output_dir / "corpus", args.levels, args.branches, args.seed)
+    good = rows.filter(lambda row: not row["error"])
+    for row in rows.filter(lambda row: bool(row["error"])):
+        print(f"left out: {row['error']}", file=sys.stderr)
+    # Two at least: a misaligned pair needs another video.
+    held_out = max(2, round(args.test_share * len(good)))
+    if len(good) - held_out < 2:
+        raise ValueError(f"{len(good)} of {len(rows)} videos are readable; training and held-out rows need 4 or more.")
+    parts = good.train_test_split(test_size=held_out, seed=args.seed)
+    truth = read_truth(args.truth) if args.truth else {}
+    return Material(parts["train"], parts["test"], processor, truth, videos)
+
+
+def make_model(args: argparse.Namespace, material: Material) -> VideoBertForPreTraining:
+    return VideoBertForPreTraining.from_text_checkpoint(
+        args.text_model,
+        centroids=material.processor.codebook.centroids(),
+        freeze_input_embeddings=args.freeze_input_embeddings,
+        joint_cloze=args.joint_cloze,
+        text_cloze_weight=args.text_cloze_weight,
+        visual_cloze_weight=args.visual_cloze_weight,
+        alignment_weight=args.alignment_weight,
+    )
+
+
+def make_data(args: argparse.Namespace, material: Material, config):
+    """Training examples, held-out examples and the collator."""
+    tokenizer = material.processor.tokenizer
+    options = {
+        "mixture": dict(zip(REGIMES, args.mixture, strict=True)),
+        "max_length": args.max_length,
+        "max_joined": args.max_joined,
+        "max_step": args.max_step,
+        "misaligned_probability": args.misaligned_probability,
+        "pause_seconds": args.pause_seconds,
+    }
+    data = [
+        SegmentDataset(rows, tokenizer, config.visual_token_offset, seed=args.seed + number, **options)
+        for number, rows in enumerate((material.train_rows, material.test_rows))
+    ]
+    collator = VideoBertDataCollator(
+        tokenizer,
+        config.visual_token_offset,
+        config.codebook_size,
+        args.language_probability,
+        args.vision_probability,
+        config.joint_cloze,
+    )
+    return *data, collator
+
+
+def evaluate_saved(args: argparse.Namespace, material: Material) -> tuple[dict, str]:
+    """Zero-shot action classification with the model as it was saved, and a timeline of one held-out video."""
+    model = VideoBertForPreTraining.from_pretrained(args.output_dir)
+    segments = step_segments(material.test_rows, material.truth)
+    results, table = {}, ""
+    if segments:
+        train_segments = step_segments(material.train_rows, material.truth)
+        results = evaluate_actions(model, material.processor, segments, args.batch_size, train_segments)
+        table = results_table(results)
+    draw_timeline(model, material, segments, args.output_dir / "timeline.png")
+    return results, table
+
+
+def draw_timeline(model, material: Material, segments: list[dict], path: Path) -> None:
+    """The first held-out video with speech: with its true steps where they are known, else with its sentences."""
+    row = next((row for row in material.test_rows if row["sentences"]), material.test_rows[0])
+    parts = [segment for segment in segments if segment["video_id"] == row["video_id"]]
+    parts = parts or [segment._asdict() for segment in row_segments(row)]
+    filled = []
+    for part, (verb, thing) in zip(parts, best_words(model, material.processor, parts), strict=True):
+        right = (verb, thing) == (part["verb"], part["object"]) if "verb" in part else None
+        filled.append({"start": part["start"], "end": part["end"], "text": f"{verb} the {thing}", "right": right})
+    plot_timeline(row, filled, path, material.videos.get(row["video_id"]))
+
+
+def peak_memory_gb() -> float:
+    """The most memory that this process, or any single process it started, ever held."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    usages = [resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return max(usages) * unit / 1e9
+
+
+def save(accelerator: Accelerator, model, processor: VideoBertProcessor, folder: Path) -> None:
+    """Model, code, processor and codebook in one folder."""
+    unwrapped = accelerator.unwrap_model(model)
+    unwrapped.save_pretrained(
+        folder, is_main_process=accelerator.is_main_process, state_dict=accelerator.get_state_dict(model)
+    )
+    if accelerator.is_main_process:
+        processor.save_pretrained(folder)
+
+
+def main(arguments: list[str] | None = None) -> dict:
+    started, args = time.time(), parse_args(arguments)
+    accelerator = Accelerator(
+        log_with="tensorboard",
+        project_dir=args.output_dir,
+        # Without it a resumed run would draw its batches in another order.
+        dataloader_config=DataLoaderConfiguration(use_seedable_sampler=True),
+    )
+    settings = {name: value for name, value in vars(args).items() if isinstance(value, (int, float, str))}
+    accelerator.init_trackers("logs", config=settings)
+    with accelerator.main_process_first():
+        material = gather_material(args)
+    set_seed(args.seed)
+    model = make_model(args, material)
+    train_data, held_out_data, collator = make_data(args, material, model.config)
+    accelerator.print(
+        f"{len(train_data)} segments of {len(material.train_rows)} videos to train on, "
+        f"{len(held_out_data)} of {len(material.test_rows)} held out"
+    )
+    training_started = time.time()
+    model, progress = train(accelerator, model, train_data, held_out_data, collator, args)
+    training_seconds = time.time() - training_started
+    save(accelerator, model, material.processor, args.output_dir)
+    results = {}
+    if accelerator.is_main_process:
+        actions, table = evaluate_saved(args, material)
+        results = {**progress.held_out[-1], **actions, "training_seconds": training_seconds}
+        results |= {"seconds": time.time() - started, "peak_memory_gb": peak_memory_gb()}
+        plot_losses(progress.history, progress.held_out, args.output_dir / "losses.png")
+        # A card says how it was trained, not where things lay.
+        training = {name: value for name, value in settings.items() if not isinstance(value, str)}
+        training["text_model"] = Path(args.text_model).name if Path(args.text_model).is_dir() else args.text_model
+        unwrapped = accelerator.unwrap_model(model)
+        write_model_card(args.output_dir, unwrapped, material.processor, results, training, table)
+        (args.output_dir / "all_results.json").write_text(json.dumps(results, indent=2) + "\n")
+        for name, value in progress.held_out[-1].items():
+            print(f"held-out {name}: {value:.3f}" if isinstance(value, float) else f"after {name} {value}")
+        print(f"\n{table}\n\n" if table else "", f"saved in {args.output_dir}", sep="")
+    accelerator.end_training()
+    return results
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,223 @@
+"""The training loop of `pretrain.py`: token-weighted steps, exact resuming, and figures on held-out rows."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import nullcontext
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import tqdm
+from torch.nn import functional as F
+from torch.utils.data import DataLoader
+from transformers import get_linear_schedule_with_warmup
+
+IGNORED = -100
+TASKS = ("text", "visual", "alignment")
+ADAM = {"betas": (0.9, 0.98), "eps": 1e-6}
+
+
+class Progress:
+    """Where training stands, and what it measured on the way; saved in every checkpoint."""
+
+    def __init__(self):
+        self.step, self.epoch, self.batches_done = 0, 0, 0
+        self.history, self.held_out = [], []
+
+    def state_dict(self) -> dict:
+        return dict(vars(self))
+
+    def load_state_dict(self, state: dict) -> None:
+        vars(self).update(state)
+
+
+def make_optimizer(model: torch.nn.Module, learning_rate: float, weight_decay: float) -> torch.optim.Optimizer:
+    """AdamW over what is not frozen; matrices decay, biases and norms do not."""
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    groups = [
+        {"params": [parameter for parameter in trained if parameter.ndim >= 2], "weight_decay": weight_decay},
+        {"params": [parameter for parameter in trained if parameter.ndim < 2], "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, lr=learning_rate, **ADAM)
+
+
+def make_loader(data, collator, batch_size: int, num_workers: int, seed: int | None = None) -> DataLoader:
+    """
+    Batches of a [`SegmentDataset`], in a random order if there is a seed.
+
+    The order needs a generator of its own: with the global one, a resumed run would draw another order.
+    """
+    generator = torch.Generator().manual_seed(seed or 0)
+    return DataLoader(
+        data, batch_size, shuffle=seed is not None, collate_fn=collator, num_workers=num_workers, generator=generator
+    )
+
+
+def windows(batches, size: int) -> Iterator[list[dict]]:
+    """Micro-batches in lots of `size`, one lot a step; the last lot of an epoch may be smaller."""
+    window = []
+    for batch in batches:
+        window.append(batch)
+        if len(window) == size:
+            yield window
+            window = []
+    if window:
+        yield window
+
+
+def training_step(
+    accelerator: Accelerator, model, optimizer, window: list[dict], max_grad_norm: float
+) -> torch.Tensor:
+    """
+    One step over a window of micro-batches.
+
+    Every predicted token weighs the same, in whichever micro-batch and process it lies: the sums are divided by the
+    number of predicted tokens (and of pairs asked) in the whole window over all processes. A mean of means would let
+    a token in a short batch count more.
+
+    Returns:
+        `torch.Tensor` of shape (3,): loss, cloze loss, alignment loss of the step.
+    """
+    asked = [[(batch[name] != IGNORED).sum() for name in ("labels", "alignment_labels")] for batch in window]
+    counts = torch.tensor(asked, device=accelerator.device).sum(dim=0)
+    tokens, pairs = accelerator.reduce(counts, reduction="sum").clamp_min(1)
+    losses = torch.zeros(3, device=accelerator.device)
+    for number, batch in enumerate(window):
+        last = number == len(window) - 1
+        with nullcontext() if last else accelerator.no_sync(model):
+            outputs = model(**batch, num_items_in_batch=tokens, num_alignments_in_batch=pairs)
+            # Gradients are averaged over the processes, while the losses above are already parts of one whole.
+            accelerator.backward(outputs.loss * accelerator.num_processes)
+        parts = (outputs.loss, outputs.cloze_loss, outputs.alignment_loss)
+        losses += torch.stack([part.detach().float() for part in parts])
+    accelerator.clip_grad_norm_(model.parameters(), max_grad_norm)
+    optimizer.step()
+    optimizer.zero_grad()
+    return accelerator.reduce(losses, reduction="sum")
+
+
+def example_sums(outputs, batch: dict, visual_token_offset: int) -> torch.Tensor:
+    """Summed loss, number right and number asked for each of `TASKS`, example by example: (B, 3, 3)."""
+    labels, pairs = batch["labels"], batch["alignment_labels"]
+    asked = labels != IGNORED
+    logits, target = outputs.logits[asked].float(), labels[asked]
+    loss, right = torch.zeros(labels.shape, device=labels.device), torch.zeros(labels.shape, device=labels.device)
+    loss[asked] = F.cross_entropy(logits, target, reduction="none")
+    right[asked] = (logits.argmax(dim=-1) == target).float()
+    sums = []
+    for here in (asked & (labels < visual_token_offset), labels >= visual_token_offset):
+        sums.append(torch.stack([(loss * here).sum(1), (right * here).sum(1), here.sum(1).float()], dim=1))
+    judged = (pairs != IGNORED).float()
+    pair_loss = F.cross_entropy(outputs.alignment_logits.float(), pairs, ignore_index=IGNORED, reduction="none")
+    pair_right = (outputs.alignment_logits.argmax(dim=-1) == pairs).float()
+    sums.append(torch.stack([pair_loss * judged, pair_right * judged, judged], dim=1))
+    return torch.stack(sums, dim=1)
+
+
+@torch.no_grad()
+def evaluate(accelerator: Accelerator, model, loader, visual_token_offset: int) -> dict[str, float]:
+    """
+    Loss and accuracy of each objective on held-out examples, every predicted token weighing the same.
+
+    Args:
+        accelerator (`Accelerator`): of this run.
+        model: the prepared model; it is in training mode again afterwards.
+        loader: prepared batches of held-out examples.
+        visual_token_offset (`int`): id of the first visual token.
+
+    Returns:
+        `dict[str, float]`: `{text,visual,alignment}_{loss,accuracy}` of those objectives that were asked anything.
+    """
+    model.eval()
+    total = torch.zeros(len(TASKS), 3, device=accelerator.device)
+    for batch in loader:
+        sums = example_sums(model(**batch), batch, visual_token_offset)
+        # Drops what the last batches repeat to give every process as many.
+        total += accelerator.gather_for_metrics(sums).sum(dim=0)
+    model.train()
+    metrics = {}
+    for task, (loss, right, count) in zip(TASKS, total.tolist(), strict=True):
+        if count:
+            metrics |= {f"{task}_loss": loss / count, f"{task}_accuracy": right / count}
+    return metrics
+
+
+def save_checkpoint(accelerator: Accelerator, folder: Path, step: int, kept: int) -> None:
+    """Write `step_<n>` with all that exact resuming needs, then remove all but the newest `kept`."""
+    accelerator.save_state(str(folder / f"step_{step}"))
+    if accelerator.is_main_process:
+        for old in checkpoints(folder)[:-kept]:
+            shutil.rmtree(old)
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    """The checkpoints in a folder, the oldest first."""
+    return sorted(folder.glob("step_*"), key=lambda path: int(path.name.removeprefix("step_")))
+
+
+def train(accelerator: Accelerator, model, train_data, held_out_data, collator, args):
+    """
+    Train until `args.max_steps`.
+
+    Args:
+        accelerator (`Accelerator`): with a seedable sampler, which exact resuming needs.
+        model ([`VideoBertForPreTraining`]): trained in place.
+        train_data, held_out_data ([`SegmentDataset`]): examples; those held out stay the same all the time.
+        collator ([`VideoBertDataCollator`]): masks and pads.
+        args (`argparse.Namespace`): options of `pretrain.py`.
+
+    Returns:
+        `tuple`: the model as the accelerator wrapped it, and [`Progress`] with the losses and held-out figures.
+    """
+    optimizer = make_optimizer(model, args.learning_rate, args.weight_decay)
+    # Not prepared: a prepared one would step once for every process.
+    scheduler = get_linear_schedule_with_warmup(optimizer, args.warmup_steps, args.max_steps)
+    loader = make_loader(train_data, collator, args.batch_size, args.num_workers, args.seed)
+    held_out = make_loader(held_out_data, collator, args.batch_size, 0)
+    offset, progress = model.config.visual_token_offset, Progress()
+    model, optimizer, loader, held_out = accelerator.prepare(model, optimizer, loader, held_out)
+    accelerator.register_for_checkpointing(progress, scheduler)
+    folder = Path(args.output_dir) / "checkpoints"
+    if args.resume_from_checkpoint:
+        resume(accelerator, folder, args.resume_from_checkpoint)
+
+    bar = tqdm(total=args.max_steps, initial=progress.step, desc="Training", unit="step")
+    model.train()
+    while progress.step < args.max_steps:
+        train_data.set_epoch(progress.epoch)
+        loader.set_epoch(progress.epoch)
+        batches = accelerator.skip_first_batches(loader, progress.batches_done) if progress.batches_done else loader
+        for window in windows(batches, args.gradient_accumulation_steps):
+            losses = training_step(accelerator, model, optimizer, window, args.max_grad_norm)
+            scheduler.step()
+            progress.step += 1
+            progress.batches_done += len(window)
+            bar.update()
+            finished = progress.step == args.max_steps
+            if progress.step % args.logging_steps == 0 or finished:
+                logs = dict(zip(("loss", "cloze_loss", "alignment_loss"), losses.tolist(), strict=True))
+                progress.history.append({"step": progress.step, **logs})
+                accelerator.log({**logs, "learning_rate": scheduler.get_last_lr()[0]}, step=progress.step)
+                bar.set_postfix({name: f"{value:.2f}" for name, value in logs.items()})
+            if progress.step % args.eval_steps == 0 or finished:
+                metrics = evaluate(accelerator, model, held_out, offset)
+                progress.held_out.append({"step": progress.step, **metrics})
+                accelerator.log({f"held_out/{name}": value for name, value in metrics.items()}, step=progress.step)
+            if progress.step % args.checkpointing_steps == 0:
+                save_checkpoint(accelerator, folder, progress.step, args.checkpoints_kept)
+            if finished:
+                break
+        else:
+            progress.epoch, progress.batches_done = progress.epoch + 1, 0
+    bar.close()
+    return model, progress
+
+
+def resume(accelerator: Accelerator, folder: Path, wanted: str) -> None:
+    """Load the checkpoint at the path `wanted`, or the newest in `folder` for "latest"."""
+    found = checkpoints(folder)
+    if wanted == "latest" and not found:
+        raise ValueError(f"There is no checkpoint in {folder} to resume from.")
+    accelerator.load_state(str(found[-1]) if wanted == "latest" else wanted)

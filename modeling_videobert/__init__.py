@@ -1,0 +1,39 @@
+"""VideoBERT's network. Importing this package makes transformers' Auto classes know it."""
+
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForMaskedLM,
+    AutoModelForPreTraining,
+    AutoModelForVideoClassification,
+)
+
+from .configuration_videobert import VideoBertConfig
+from .modeling_videobert import (
+    VideoBertForMaskedLM,
+    VideoBertForPreTraining,
+    VideoBertForVideoClassification,
+    VideoBertModel,
+    VideoBertPreTrainedModel,
+)
+
+AutoConfig.register(VideoBertConfig.model_type, VideoBertConfig, exist_ok=True)
+# So that saving a model copies the code beside the weights.
+VideoBertConfig.register_for_auto_class()
+for auto_class, model_class in (
+    (AutoModel, VideoBertModel),
+    (AutoModelForPreTraining, VideoBertForPreTraining),
+    (AutoModelForMaskedLM, VideoBertForMaskedLM),
+    (AutoModelForVideoClassification, VideoBertForVideoClassification),
+):
+    auto_class.register(VideoBertConfig, model_class, exist_ok=True)
+    model_class.register_for_auto_class(auto_class.__name__)
+
+__all__ = [
+    "VideoBertConfig",
+    "VideoBertForMaskedLM",
+    "VideoBertForPreTraining",
+    "VideoBertForVideoClassification",
+    "VideoBertModel",
+    "VideoBertPreTrainedModel",
+]

@@ -1,0 +1,91 @@
+"""The configuration of VideoBERT: BERT's own, with a second vocabulary of visual tokens behind the words."""
+
+from huggingface_hub.dataclasses import strict
+from transformers import BertConfig
+
+AUTO_MAP = {
+    "AutoConfig": "configuration_videobert.VideoBertConfig",
+    "AutoModel": "modeling_videobert.VideoBertModel",
+    "AutoModelForPreTraining": "modeling_videobert.VideoBertForPreTraining",
+    "AutoModelForMaskedLM": "modeling_videobert.VideoBertForMaskedLM",
+    "AutoModelForVideoClassification": "modeling_videobert.VideoBertForVideoClassification",
+}
+
+
+@strict
+class VideoBertConfig(BertConfig):
+    """
+    Configuration of the VideoBERT models (paper, section 3). All that BERT has, `hidden_size`, `num_hidden_layers` and
+    so on, means what it means in [`~transformers.BertConfig`]; `type_vocab_size` 2 tells language (0) from vision (1).
+
+    The joint vocabulary is the words, ids 0 … `text_vocab_size` − 1, and then the visual tokens: visual id v is token
+    id `visual_token_offset` + v. The join token `[>]` sits in the slot that BERT leaves unused.
+
+    Args:
+        text_vocab_size (`int`, defaults to 30522): number of WordPieces.
+        codebook_size (`int`, defaults to 20736): number of visual tokens, 12⁴ in the paper.
+        visual_token_offset (`int`, *optional*): token id of visual id 0; `text_vocab_size` if not given.
+        vocab_size (`int`, *optional*):
+            rows of the embedding table and of the vocabulary head; `visual_token_offset + codebook_size` if not given.
+        join_token_id (`int`, defaults to 1): id of `[>]`, BERT's `[unused0]`.
+        text_cloze_weight (`float`, defaults to 1.0): weight of a predicted word in the cloze loss.
+        visual_cloze_weight (`float`, defaults to 1.0): weight of a predicted visual token in the cloze loss.
+        alignment_weight (`float`, defaults to 1.0): weight of the alignment loss in the total.
+        joint_cloze (`bool`, defaults to `True`):
+            whether examples that hold text and video train the cloze too; if not, their cloze labels are ignored.
+        predict_within_modality (`bool`, defaults to `False`):
+            whether a word competes only with words and a visual token only with visual tokens in the cloze loss. The
+            paper's softmax is over the whole joint vocabulary.
+        sparse_prediction (`bool`, defaults to `True`):
+            whether training computes the vocabulary head at predicted positions only. The loss and its gradients stay
+            the same; the output then has no `logits`.
+        freeze_input_embeddings (`bool`, defaults to `False`):
+            whether the table of token embeddings stays as it is, as in the paper's pretraining. A vocabulary head that
+            is tied to it (`tie_word_embeddings`) keeps its matrix too and learns its transform and bias; one that is
+            not tied learns its matrix. Sensible only for a table that comes from somewhere, so
+            [`VideoBertForPreTraining.from_text_checkpoint`] turns it on and a model from scratch does not.
+
+    Raises:
+        `ValueError`: the visual tokens overlap the words, or do not fit into `vocab_size` rows.
+    """
+
+    model_type = "videobert"
+
+    vocab_size: int | None = None
+    text_vocab_size: int = 30522
+    codebook_size: int = 20736
+    visual_token_offset: int | None = None
+    join_token_id: int = 1
+    text_cloze_weight: float | int = 1.0
+    visual_cloze_weight: float | int = 1.0
+    alignment_weight: float | int = 1.0
+    joint_cloze: bool = True
+    predict_within_modality: bool = False
+    sparse_prediction: bool = True
+    freeze_input_embeddings: bool = False
+
+    def __post_init__(self, **kwargs):
+        if self.visual_token_offset is None:
+            self.visual_token_offset = self.text_vocab_size
+        if self.vocab_size is None:
+            self.vocab_size = self.visual_token_offset + self.codebook_size
+        self._check_vocabulary()
+        # Complete, because saving one model writes only that model's own entry. A Hub folder brings its own map.
+        kwargs.setdefault("auto_map", dict(AUTO_MAP))
+        super().__post_init__(**kwargs)
+
+    def _check_vocabulary(self):
+        needed = self.visual_token_offset + self.codebook_size
+        if self.visual_token_offset < self.text_vocab_size:
+            raise ValueError(
+                f"visual_token_offset is {self.visual_token_offset}, inside the text vocabulary; "
+                f"allowed is text_vocab_size = {self.text_vocab_size} or more."
+            )
+        if self.vocab_size < needed:
+            raise ValueError(
+                f"vocab_size is {self.vocab_size}; {self.codebook_size} visual tokens from id "
+                f"{self.visual_token_offset} on need {needed}."
+            )
+
+
+__all__ = ["VideoBertConfig"]

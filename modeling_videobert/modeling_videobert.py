@@ -1,0 +1,491 @@
+"""
+VideoBERT: one BERT over words and visual words (Sun et al., "VideoBERT", ICCV 2019).
+
+The layers are transformers' own BERT layers, so attention kernels, gradient checkpointing and text checkpoints work as
+they do there. Added are the joint vocabulary, the two objectives, packed rows, and a vocabulary head that computes
+only what the loss asks for.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+from transformers import AutoConfig, BertForPreTraining, BertModel, BertPreTrainedModel
+from transformers.masking_utils import create_bidirectional_mask, packed_sequence_mask_function
+from transformers.modeling_outputs import (
+    BaseModelOutputWithPoolingAndCrossAttentions,
+    MaskedLMOutput,
+    SequenceClassifierOutput,
+)
+from transformers.processing_utils import Unpack
+from transformers.utils import ModelOutput, TransformersKwargs
+from transformers.utils.generic import can_return_tuple
+
+from .cloze_videobert import IGNORED, VideoBertClozeHead, check_ids, check_labels
+from .configuration_videobert import VideoBertConfig
+from .text_start_videobert import copy_text_weights, text_fields, visual_rows
+
+VISION = 1
+
+
+@dataclass
+class VideoBertForPreTrainingOutput(ModelOutput):
+    """
+    Output of [`VideoBertForPreTraining`].
+
+    Args:
+        loss (`torch.Tensor`, scalar, *optional*): `cloze_loss + alignment_weight · alignment_loss`, as far as asked.
+        cloze_loss (`torch.Tensor`, scalar, *optional*): mean over predicted tokens, weighted by modality.
+        alignment_loss (`torch.Tensor`, scalar, *optional*): mean cross-entropy over the examples that were asked.
+        logits (`torch.Tensor` of shape (B, L, vocab_size), *optional*): `None` in training with sparse prediction.
+        alignment_logits (`torch.Tensor` of shape (B, 2)): column 1 for "belong together".
+        hidden_states (`tuple(torch.Tensor)`, *optional*): one (B, L, H) a layer and the embeddings, if asked for.
+        attentions (`tuple(torch.Tensor)`, *optional*): one (B, heads, L, L) a layer, if asked for.
+    """
+
+    loss: torch.Tensor | None = None
+    cloze_loss: torch.Tensor | None = None
+    alignment_loss: torch.Tensor | None = None
+    logits: torch.Tensor | None = None
+    alignment_logits: torch.Tensor | None = None
+    hidden_states: tuple[torch.Tensor, ...] | None = None
+    attentions: tuple[torch.Tensor, ...] | None = None
+
+
+def positions_in_sequence(sequence_ids: torch.Tensor) -> torch.Tensor:
+    """
+    Number the tokens of each packed example from 0.
+
+    Args:
+        sequence_ids (`torch.Tensor` of shape (B, L)): equal within an example, different between neighbours.
+
+    Returns:
+        `torch.Tensor` of shape (B, L): 0, 1, 2 … from each change on.
+    """
+    index = torch.arange(sequence_ids.shape[1], device=sequence_ids.device).expand_as(sequence_ids)
+    starts = F.pad(sequence_ids[:, 1:] != sequence_ids[:, :-1], (1, 0), value=True)
+    return index - torch.where(starts, index, 0).cummax(dim=1).values
+
+
+class VideoBertPreTrainedModel(BertPreTrainedModel):
+    """Loading, saving and the start from text, common to all VideoBERT models."""
+
+    config: VideoBertConfig
+    config_class = VideoBertConfig
+    base_model_prefix = "videobert"
+
+    def tie_weights(self, *args, **kwargs):
+        """Tie, then freeze: the last step after weights are made or loaded, and loading forgets what was frozen."""
+        super().tie_weights(*args, **kwargs)
+        if self.config.freeze_input_embeddings:
+            self.get_input_embeddings().weight.requires_grad_(False)
+
+    @classmethod
+    def from_text_checkpoint(
+        cls,
+        checkpoint: str,
+        codebook_size: int | None = None,
+        centroids: torch.Tensor | None = None,
+        freeze_input_embeddings: bool = True,
+        **config_kwargs,
+    ):
+        """
+        Start from a text BERT (paper, section 4.3): on text alone, the hidden states are the checkpoint's own.
+
+        Words, positions, layers, pooler and, where the checkpoint has one, the masked-word head are taken over. The
+        visual tokens get rows behind the words; `[>]` takes the place of `[unused0]`; the alignment head is new.
+
+        Args:
+            checkpoint (`str`): Hub id or folder of any BERT, with or without heads.
+            codebook_size (`int`, *optional*): number of visual tokens; without `centroids` their rows are random.
+            centroids (`torch.Tensor` of shape (codebook_size, D), *optional*): see [`visual_rows`].
+            freeze_input_embeddings (`bool`, defaults to `True`): the paper's choice; see [`VideoBertConfig`].
+            config_kwargs: fields of [`VideoBertConfig`] to set.
+
+        Returns:
+            a model of this class, in evaluation mode and float32.
+
+        Raises:
+            `ValueError`: the checkpoint is no BERT; `codebook_size` and `centroids` are both missing, or disagree.
+        """
+        model_type = AutoConfig.from_pretrained(checkpoint).model_type
+        if model_type != "bert":
+            raise ValueError(f"{checkpoint} is a {model_type!r} checkpoint; allowed is 'bert'.")
+        if centroids is None and codebook_size is None:
+            raise ValueError("codebook_size and centroids are both None; one of them must say how many visual tokens.")
+        if centroids is not None and codebook_size not in (None, len(centroids)):
+            raise ValueError(f"codebook_size is {codebook_size}, but there are {len(centroids)} centroids.")
+
+        source = BertForPreTraining.from_pretrained(checkpoint, dtype=torch.float32)
+        words = source.get_input_embeddings().weight.data
+        if centroids is None:
+            centroids = torch.randn(codebook_size, words.shape[1])
+        config = VideoBertConfig(
+            **(text_fields(source.config) | config_kwargs),
+            text_vocab_size=len(words),
+            codebook_size=len(centroids),
+            freeze_input_embeddings=freeze_input_embeddings,
+        )
+        model = cls(config).eval()
+        copy_text_weights(model, source, visual_rows(centroids, words))
+        return model
+
+    def get_position_embeddings(self) -> nn.Embedding:
+        """The table of positions, (max_position_embeddings, H)."""
+        return self.base_model.embeddings.position_embeddings
+
+    def resize_position_embeddings(self, new_num_position_embeddings: int) -> None:
+        """
+        Change how many tokens a sequence may have. Old positions stay, further ones start random.
+
+        Args:
+            new_num_position_embeddings (`int`): the new `config.max_position_embeddings`.
+        """
+        embeddings, old = self.base_model.embeddings, self.get_position_embeddings().weight
+        new = nn.Embedding(new_num_position_embeddings, old.shape[1], device=old.device, dtype=old.dtype)
+        self._init_weights(new)
+        kept = min(new_num_position_embeddings, len(old))
+        with torch.no_grad():
+            new.weight[:kept] = old[:kept]
+        embeddings.position_embeddings = new
+        places = torch.arange(new_num_position_embeddings, device=old.device).unsqueeze(0)
+        embeddings.position_ids, embeddings.token_type_ids = places, torch.zeros_like(places)
+        self.config.max_position_embeddings = new_num_position_embeddings
+
+
+class VideoBertModel(VideoBertPreTrainedModel, BertModel):
+    """
+    The encoder over the joint sequence `[CLS] w1 … wn [>] v1 … vm [SEP]` (paper, section 3.2).
+
+    Args:
+        config ([`VideoBertConfig`]): sizes and vocabulary.
+        add_pooling_layer (`bool`, defaults to `True`): whether there is a `pooler_output`.
+    """
+
+    def forward(
+        self,
+        input_ids: torch.LongTensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        token_type_ids: torch.LongTensor | None = None,
+        position_ids: torch.LongTensor | None = None,
+        inputs_embeds: torch.Tensor | None = None,
+        sequence_ids: torch.LongTensor | None = None,
+        **kwargs: Unpack[TransformersKwargs],
+    ) -> tuple[torch.Tensor] | BaseModelOutputWithPoolingAndCrossAttentions:
+        """
+        Args:
+            input_ids (`torch.LongTensor` of shape (B, L)): ids of the joint vocabulary.
+            attention_mask (`torch.Tensor` of shape (B, L), *optional*): 0 on padding.
+            token_type_ids (`torch.LongTensor` of shape (B, L), *optional*): 0 language, 1 vision; all 0 if not given.
+            position_ids (`torch.LongTensor` of shape (B, L), *optional*): 0 … L − 1 if not given.
+            inputs_embeds (`torch.Tensor` of shape (B, L, H), *optional*): instead of `input_ids`.
+            sequence_ids (`torch.LongTensor` of shape (B, L), *optional*):
+                for rows that pack several examples: 1, 2, … for the tokens of the first, second, … example of the row
+                and 0 on padding. Examples do not see each other, and positions restart with each.
+
+        Returns:
+            [`~transformers.modeling_outputs.BaseModelOutputWithPoolingAndCrossAttentions`]: `last_hidden_state`
+            (B, L, H) and `pooler_output` (B, H), that of the row's first token.
+
+        Raises:
+            `ValueError`: an empty batch, ids out of range, or more positions than the model has.
+        """
+        if sequence_ids is not None:
+            attention_mask = self._packed_mask(sequence_ids)
+            position_ids = positions_in_sequence(sequence_ids) if position_ids is None else position_ids
+        self._check_inputs(input_ids, token_type_ids, position_ids, inputs_embeds)
+        return super().forward(
+            input_ids=input_ids,
+            attention_mask=attention_mask,
+            token_type_ids=token_type_ids,
+            position_ids=position_ids,
+            inputs_embeds=inputs_embeds,
+            **kwargs,
+        )
+
+    def _check_inputs(self, input_ids, token_type_ids, position_ids, inputs_embeds):
+        inputs = input_ids if input_ids is not None else inputs_embeds
+        if inputs is None:
+            return  # BertModel says what is missing
+        if 0 in inputs.shape:
+            raise ValueError(
+                f"The batch is empty: its shape is {tuple(inputs.shape)}; allowed is at least 1 in each place."
+            )
+        places = self.config.max_position_embeddings
+        if position_ids is None and inputs.shape[1] > places:
+            raise ValueError(
+                f"The sequence has {inputs.shape[1]} tokens; allowed are {places} (max_position_embeddings)."
+            )
+        check_ids("input_ids", input_ids, self.config.vocab_size)
+        check_ids("token_type_ids", token_type_ids, self.config.type_vocab_size)
+        check_ids("position_ids", position_ids, places)
+
+    def _packed_mask(self, sequence_ids: torch.Tensor) -> torch.Tensor | None:
+        """Who sees whom in packed rows, in the form that the chosen attention wants."""
+        if "flash" in self.config._attn_implementation:
+            if len(sequence_ids) > 1:
+                raise ValueError(
+                    f"Flash attention got {len(sequence_ids)} packed rows; allowed is 1 that holds all examples."
+                )
+            # It reads the limits from the restarting positions; padding is an example of its own.
+            return None
+        like = torch.empty(*sequence_ids.shape, 1, dtype=self.dtype, device=sequence_ids.device)
+        return create_bidirectional_mask(
+            config=self.config,
+            inputs_embeds=like,
+            attention_mask=None,
+            and_mask_function=packed_sequence_mask_function(sequence_ids),
+        )
+
+
+class VideoBertForPreTraining(VideoBertPreTrainedModel):
+    """
+    VideoBERT with its two objectives: the cloze over words and visual words, and linguistic-visual alignment from
+    `[CLS]` (paper, section 3.2).
+
+    Args:
+        config ([`VideoBertConfig`]): sizes, vocabulary and loss weights.
+    """
+
+    _tied_weights_keys = {"cloze_head.decoder.weight": "videobert.embeddings.word_embeddings.weight"}
+
+    def __init__(self, config: VideoBertConfig):
+        super().__init__(config)
+        self.videobert = VideoBertModel(config)
+        self.cloze_head = VideoBertClozeHead(config)
+        self.alignment_head = nn.Linear(config.hidden_size, 2)
+        self.post_init()
+
+    def get_output_embeddings(self):
+        return self.cloze_head.decoder
+
+    def set_output_embeddings(self, new_embeddings):
+        self.cloze_head.decoder = new_embeddings
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids: torch.LongTensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        token_type_ids: torch.LongTensor | None = None,
+        position_ids: torch.LongTensor | None = None,
+        inputs_embeds: torch.Tensor | None = None,
+        sequence_ids: torch.LongTensor | None = None,
+        labels: torch.LongTensor | None = None,
+        alignment_labels: torch.LongTensor | None = None,
+        num_items_in_batch: torch.Tensor | int | None = None,
+        num_alignments_in_batch: torch.Tensor | int | None = None,
+        **kwargs: Unpack[TransformersKwargs],
+    ) -> tuple[torch.Tensor] | VideoBertForPreTrainingOutput:
+        """
+        Args:
+            input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds, sequence_ids:
+                as in [`VideoBertModel.forward`].
+            labels (`torch.LongTensor` of shape (B, L), *optional*): hidden token ids, −100 where nothing is asked.
+            alignment_labels (`torch.LongTensor` of shape (B,), *optional*):
+                1 text and video belong together, 0 they do not, −100 not asked. For packed rows (B, L): the label at
+                each example's first token.
+            num_items_in_batch (`int`, *optional*):
+                predicted tokens in all micro-batches of this step, so that their sum divides right; those of this call
+                if not given.
+            num_alignments_in_batch (`int`, *optional*):
+                the same for examples asked about alignment; estimated from the share of predicted tokens if only
+                `num_items_in_batch` is given, as transformers' Trainer does.
+
+        Returns:
+            [`VideoBertForPreTrainingOutput`]: with packed rows, `alignment_logits` has one line for each example.
+        """
+        outputs = self.videobert(
+            input_ids=input_ids,
+            attention_mask=attention_mask,
+            token_type_ids=token_type_ids,
+            position_ids=position_ids,
+            inputs_embeds=inputs_embeds,
+            sequence_ids=sequence_ids,
+            **kwargs,
+        )
+        hidden_states, pooled = outputs.last_hidden_state, outputs.pooler_output
+        if sequence_ids is not None:
+            first = (positions_in_sequence(sequence_ids) == 0) & (sequence_ids > 0)
+            pooled = self.videobert.pooler(hidden_states[first].unsqueeze(1))
+            alignment_labels = None if alignment_labels is None else alignment_labels[first]
+        alignment_logits = self.alignment_head(pooled)
+
+        if labels is not None and not self.config.joint_cloze:
+            labels = self._without_joint_examples(labels, input_ids, sequence_ids)
+        logits, cloze_loss = self.cloze_head.logits_and_loss(hidden_states, labels, num_items_in_batch)
+        loss, alignment_loss = cloze_loss, None
+        if alignment_labels is not None:
+            if num_alignments_in_batch is None:
+                num_alignments_in_batch = self._count_alignments(alignment_labels, labels, num_items_in_batch)
+            alignment_loss = self._summed_alignment(alignment_logits, alignment_labels) / num_alignments_in_batch
+            weighted = self.config.alignment_weight * alignment_loss
+            loss = weighted if loss is None else loss + weighted
+        return VideoBertForPreTrainingOutput(
+            loss=loss,
+            cloze_loss=cloze_loss,
+            alignment_loss=alignment_loss,
+            logits=logits,
+            alignment_logits=alignment_logits,
+            hidden_states=outputs.hidden_states,
+            attentions=outputs.attentions,
+        )
+
+    def _summed_alignment(self, logits, labels):
+        check_labels("alignment_labels", labels, logits.shape[:1], 2)
+        return F.cross_entropy(logits.float(), labels, ignore_index=IGNORED, reduction="sum")
+
+    def _count_alignments(self, alignment_labels, labels, num_items_in_batch):
+        """Examples asked in this call, or an estimate for the whole step where only its predicted tokens are known."""
+        count = (alignment_labels != IGNORED).sum().clamp_min(1)
+        if labels is None or num_items_in_batch is None:
+            return count
+        return count * num_items_in_batch / (labels != IGNORED).sum().clamp_min(1)
+
+    def _without_joint_examples(self, labels, input_ids, sequence_ids):
+        """Ask nothing in examples that hold the join token."""
+        if input_ids is None:
+            raise ValueError(
+                "joint_cloze is False, so input_ids must show which examples hold [>]; got inputs_embeds."
+            )
+        join = input_ids == self.config.join_token_id
+        if sequence_ids is None:
+            joint = join.any(dim=1, keepdim=True)
+        else:
+            joint = ((sequence_ids[:, :, None] == sequence_ids[:, None, :]) & join[:, None, :]).any(dim=2)
+        return labels.masked_fill(joint, IGNORED)
+
+
+class VideoBertForMaskedLM(VideoBertPreTrainedModel):
+    """
+    VideoBERT with the cloze alone: names hidden words and visual words.
+
+    Args:
+        config ([`VideoBertConfig`]): sizes and vocabulary.
+    """
+
+    _tied_weights_keys = {"cloze_head.decoder.weight": "videobert.embeddings.word_embeddings.weight"}
+
+    def __init__(self, config: VideoBertConfig):
+        super().__init__(config)
+        self.videobert = VideoBertModel(config, add_pooling_layer=False)
+        self.cloze_head = VideoBertClozeHead(config)
+        self.post_init()
+
+    def get_output_embeddings(self):
+        return self.cloze_head.decoder
+
+    def set_output_embeddings(self, new_embeddings):
+        self.cloze_head.decoder = new_embeddings
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids: torch.LongTensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        token_type_ids: torch.LongTensor | None = None,
+        position_ids: torch.LongTensor | None = None,
+        inputs_embeds: torch.Tensor | None = None,
+        sequence_ids: torch.LongTensor | None = None,
+        labels: torch.LongTensor | None = None,
+        num_items_in_batch: torch.Tensor | int | None = None,
+        **kwargs: Unpack[TransformersKwargs],
+    ) -> tuple[torch.Tensor] | MaskedLMOutput:
+        """
+        Args:
+            input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds, sequence_ids:
+                as in [`VideoBertModel.forward`].
+            labels, num_items_in_batch: as in [`VideoBertForPreTraining.forward`].
+
+        Returns:
+            [`~transformers.modeling_outputs.MaskedLMOutput`]: `loss` and `logits` (B, L, vocab_size), which are `None`
+            in training with sparse prediction.
+        """
+        outputs = self.videobert(
+            input_ids=input_ids,
+            attention_mask=attention_mask,
+            token_type_ids=token_type_ids,
+            position_ids=position_ids,
+            inputs_embeds=inputs_embeds,
+            sequence_ids=sequence_ids,
+            **kwargs,
+        )
+        logits, loss = self.cloze_head.logits_and_loss(outputs.last_hidden_state, labels, num_items_in_batch)
+        return MaskedLMOutput(
+            loss=loss, logits=logits, hidden_states=outputs.hidden_states, attentions=outputs.attentions
+        )
+
+
+class VideoBertForVideoClassification(VideoBertPreTrainedModel):
+    """
+    VideoBERT that names the action: a linear layer over the `[CLS]` output beside the mean of the visual outputs.
+
+    Args:
+        config ([`VideoBertConfig`]): sizes, vocabulary, `num_labels` or `id2label`, `classifier_dropout`.
+    """
+
+    def __init__(self, config: VideoBertConfig):
+        super().__init__(config)
+        self.videobert = VideoBertModel(config, add_pooling_layer=False)
+        dropout = config.hidden_dropout_prob if config.classifier_dropout is None else config.classifier_dropout
+        self.dropout = nn.Dropout(dropout)
+        self.classifier = nn.Linear(2 * config.hidden_size, config.num_labels)
+        self.post_init()
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids: torch.LongTensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        token_type_ids: torch.LongTensor | None = None,
+        position_ids: torch.LongTensor | None = None,
+        inputs_embeds: torch.Tensor | None = None,
+        labels: torch.Tensor | None = None,
+        **kwargs: Unpack[TransformersKwargs],
+    ) -> tuple[torch.Tensor] | SequenceClassifierOutput:
+        """
+        Args:
+            input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds: as in [`VideoBertModel.forward`].
+            labels (`torch.Tensor` of shape (B,), *optional*):
+                the actions' numbers, or whatever `config.problem_type` asks for.
+
+        Returns:
+            [`~transformers.modeling_outputs.SequenceClassifierOutput`]: `loss` and `logits` (B, num_labels). A
+            sequence without vision has the zero vector for the mean.
+        """
+        outputs = self.videobert(
+            input_ids=input_ids,
+            attention_mask=attention_mask,
+            token_type_ids=token_type_ids,
+            position_ids=position_ids,
+            inputs_embeds=inputs_embeds,
+            **kwargs,
+        )
+        hidden_states = outputs.last_hidden_state
+        vision = self._vision(hidden_states, attention_mask, token_type_ids)
+        mean = (hidden_states * vision).sum(dim=1) / vision.sum(dim=1).clamp_min(1)
+        logits = self.classifier(self.dropout(torch.cat([hidden_states[:, 0], mean], dim=-1)))
+        loss = None if labels is None else self.loss_function(labels, logits, self.config)
+        return SequenceClassifierOutput(
+            loss=loss, logits=logits, hidden_states=outputs.hidden_states, attentions=outputs.attentions
+        )
+
+    def _vision(self, hidden_states, attention_mask, token_type_ids):
+        """1 on visual tokens, 0 on words and padding: (B, L, 1)."""
+        if token_type_ids is None:
+            return hidden_states.new_zeros(*hidden_states.shape[:2], 1)
+        vision = token_type_ids == VISION
+        if attention_mask is not None:
+            vision = vision & attention_mask.bool()
+        return vision.unsqueeze(-1).to(hidden_states.dtype)
+
+
+__all__ = [
+    "VideoBertForMaskedLM",
+    "VideoBertForPreTraining",
+    "VideoBertForPreTrainingOutput",
+    "VideoBertForVideoClassification",
+    "VideoBertModel",
+    "VideoBertPreTrainedModel",
+]

@@ -1,0 +1,34 @@
+"""From a video to ids, and from ids to batches. Importing it registers the processor with transformers' Auto classes."""
+
+from transformers import AutoConfig, AutoModel, AutoProcessor, AutoVideoProcessor
+
+from modeling_videobert import VideoBertConfig
+
+from .backbone_videobert import Backbone
+from .codebook_videobert import VisualCodebook, VisualCodebookConfig
+from .i3d_videobert import I3DConfig, I3DModel
+from .media_videobert import MediaError
+from .processing_videobert import VideoBertProcessor
+from .tokenizer_videobert import joint_tokenizer
+from .video_processing_videobert import VideoBertVideoProcessor
+
+for config_class, model_class in ((I3DConfig, I3DModel), (VisualCodebookConfig, VisualCodebook)):
+    AutoConfig.register(config_class.model_type, config_class, exist_ok=True)
+    AutoModel.register(config_class, model_class, exist_ok=True)
+AutoVideoProcessor.register(VideoBertConfig, VideoBertVideoProcessor, exist_ok=True)
+AutoProcessor.register(VideoBertConfig, VideoBertProcessor, exist_ok=True)
+# So that saving a processor copies the code beside it.
+VideoBertVideoProcessor.register_for_auto_class()
+VideoBertProcessor.register_for_auto_class()
+
+__all__ = [
+    "Backbone",
+    "I3DConfig",
+    "I3DModel",
+    "MediaError",
+    "VideoBertProcessor",
+    "VideoBertVideoProcessor",
+    "VisualCodebook",
+    "VisualCodebookConfig",
+    "joint_tokenizer",
+]

@@ -1,0 +1,147 @@
+"""Many videos to one Hugging Face Dataset of rows: shards, resume, and an error column instead of lost videos.
+
+    videos ──(speech, clips, backbone)──► OUTPUT/features/*.parquet ──(codebook)──► OUTPUT/rows, a saved Dataset
+
+The expensive first half is written shard by shard, so a killed run goes on where it stopped and the codebook can be fitted, or
+fitted again, at any time. The second half takes seconds.
+"""
+
+import hashlib
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+from accelerate.utils import tqdm
+from datasets import Dataset, Features, List, Value, load_dataset
+
+from .codebook_fitting import fit_codebook
+
+VIDEO_ENDINGS = {".mp4", ".mkv", ".webm", ".avi", ".mov", ".m4v", ".mpg", ".mpeg", ".ts", ".flv", ".wmv", ".3gp"}
+SENTENCES = List({"text": Value("string"), "start": Value("float64"), "end": Value("float64")})
+DESCRIPTION = {
+    "video_id": Value("string"),
+    "duration": Value("float64"),
+    "has_speech": Value("bool"),
+    "sentences": SENTENCES,
+    "error": Value("string"),
+}
+ROW_FEATURES = Features({**DESCRIPTION, "visual_ids": List(Value("int32"))})
+
+
+def find_videos(folder):
+    """The videos below a folder.
+
+    Args:
+        folder (`str` or `os.PathLike`): Searched with its subfolders.
+
+    Returns:
+        `dict[str, pathlib.Path]`: Path by video id, which is the path inside the folder without its ending (with it where two
+        files differ in nothing else), in order.
+
+    Raises:
+        ValueError: There is no such folder, or no video in it.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise ValueError(f"{folder} is not a folder; give a folder of videos.")
+    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in VIDEO_ENDINGS and path.is_file())
+    if not paths:
+        raise ValueError(f"{folder} holds no video; looked for files ending in {', '.join(sorted(VIDEO_ENDINGS))}.")
+    names = [path.relative_to(folder).with_suffix("").as_posix() for path in paths]
+    return {
+        name if names.count(name) == 1 else path.relative_to(folder).as_posix(): path
+        for name, path in zip(names, paths)
+    }
+
+
+def build_corpus(videos, processor, output_dir, levels=4, branches=12, seed=0, shard_size=16):
+    """Takes videos through the whole way, from files to rows of sentences and visual ids.
+
+    Run again with the same folder it does only what is missing: videos that are new, or that a killed run had not reached.
+
+    Args:
+        videos (`dict[str, pathlib.Path]`): Path by video id, as of [`find_videos`].
+        processor ([`VideoBertProcessor`]): With `asr_model` and `backbone`. Without a codebook, one is fitted on these videos and
+            put into the processor, whose tokenizer gets the visual tokens.
+        output_dir (`str` or `os.PathLike`): Gets `features/` and `rows/`.
+        levels, branches (`int`): Shape of the codebook where one is fitted; 4 and 12 in the paper.
+        seed (`int`): Of the codebook.
+        shard_size (`int`): Videos described, and lost by a crash, at a time.
+
+    Returns:
+        [`datasets.Dataset`]: One row a video, in the order of `videos`. A bad video is a row whose `error` says what is wrong.
+
+    Raises:
+        ValueError: The folder was begun with another speech model or backbone, or there is nothing to fit a codebook on.
+    """
+    output_dir = Path(output_dir)
+    extract_features(videos, processor, output_dir / "features", shard_size)
+    described = load_features(output_dir / "features").with_format("numpy")
+    place = {video_id: number for number, video_id in enumerate(described["video_id"])}
+    described = described.select([place[video_id] for video_id in videos])
+    if processor.codebook is None:
+        clips = [features for features in described["features"] if len(features)]
+        if not clips:
+            raise ValueError(f"None of the {len(videos)} videos gave a feature, so there is no codebook to fit.")
+        codebook = fit_codebook(
+            np.concatenate(clips), levels, branches, seed=seed, backbone=Path(processor.backbone).name
+        )
+        processor.add_codebook(codebook)
+    dataset = described.with_format(None).map(
+        tokenize_features,
+        fn_kwargs={"codebook": processor.codebook},
+        remove_columns="features",
+        features=ROW_FEATURES,
+        desc="Visual ids",
+    )
+    dataset.save_to_disk(output_dir / "rows")
+    return dataset
+
+
+def extract_features(videos, processor, folder, shard_size=16):
+    """Describes the videos that no shard of the folder holds yet, `shard_size` at a time, and writes a shard for each lot.
+
+    A shard is named after what is in it, so several processes may fill one folder with different videos.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    check_settings(folder / "settings.json", processor)
+    done = set(load_features(folder)["video_id"]) if any(folder.glob("*.parquet")) else set()
+    todo = [video_id for video_id in videos if video_id not in done]
+    with tqdm(total=len(todo), desc="Videos", unit="video") as bar:
+        for start in range(0, len(todo), shard_size):
+            names = todo[start : start + shard_size]
+            described = processor.describe([videos[name] for name in names], names)
+            write_shard(described, folder / f"{hashlib.sha256(repr(names).encode()).hexdigest()[:16]}.parquet")
+            bar.update(len(names))
+
+
+def write_shard(described, path):
+    """Writes under another name and renames, so that a shard is whole or absent."""
+    features = Features({**DESCRIPTION, "features": List(List(Value("float16")))})
+    columns = {name: [row[name] for row in described] for name in DESCRIPTION}
+    columns["features"] = [list(np.asarray(row["features"], dtype=np.float16)) for row in described]
+    unfinished = path.with_suffix(".unfinished")
+    Dataset.from_dict(columns, features=features).to_parquet(unfinished)
+    os.replace(unfinished, path)
+
+
+def load_features(folder):
+    """The shards of a folder as one Dataset, read where they lie."""
+    shards = [str(shard) for shard in sorted(Path(folder).glob("*.parquet"))]
+    return load_dataset("parquet", data_files=shards, split="train", cache_dir=str(Path(folder) / ".cache"))
+
+
+def tokenize_features(row, codebook):
+    """The visual ids of a described video."""
+    features = np.asarray(row["features"], dtype=np.float32).reshape(-1, codebook.config.feature_size)
+    return {"visual_ids": codebook.encode(features).tolist()}
+
+
+def check_settings(path, processor):
+    """Features of two networks must not be mixed in one folder."""
+    settings = {"asr_model": Path(processor.asr_model).name, "backbone": Path(processor.backbone).name}
+    if path.exists() and (before := json.loads(path.read_text())) != settings:
+        raise ValueError(f"{path.parent} was begun with {before}, not with {settings}; use another output folder.")
+    path.write_text(json.dumps(settings))

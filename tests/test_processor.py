@@ -1,0 +1,181 @@
+"""Protects the one door for users: the joint sequence, what is saved and loaded, and rows out of videos, good and bad."""
+
+import subprocess
+
+import numpy as np
+import pytest
+import torch
+from transformers import (
+    AutoProcessor,
+    BertTokenizer,
+    VideoMAEConfig,
+    VideoMAEImageProcessor,
+    VideoMAEModel,
+)
+
+from processing import VideoBertProcessor, joint_tokenizer
+from processing.codebook_fitting import fit_codebook
+
+WORDS = "[PAD] [unused0] [UNK] [CLS] [SEP] [MASK] now cut the lemon let me show you how to ##s".split()
+
+
+def text_tokenizer():
+    return BertTokenizer(vocab={word: i for i, word in enumerate(WORDS)})
+
+
+@pytest.fixture(scope="session")
+def tiny_backbone(tmp_path_factory):
+    """A video network of transformers with random weights, a few milliseconds a clip."""
+    folder = tmp_path_factory.mktemp("backbone")
+    torch.manual_seed(0)
+    config = VideoMAEConfig(
+        image_size=32,
+        patch_size=16,
+        num_frames=4,
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=16,
+    )
+    VideoMAEModel(config).save_pretrained(folder)
+    VideoMAEImageProcessor(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32}).save_pretrained(folder)
+    return str(folder)
+
+
+@pytest.fixture(scope="session")
+def tiny_text_model(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("text_model")
+    text_tokenizer().save_pretrained(folder)
+    (folder / "config.json").write_text('{"model_type": "bert"}')
+    return str(folder)
+
+
+@pytest.fixture
+def processor(tiny_backbone, tiny_text_model):
+    codebook = fit_codebook(torch.randn(60, 16, generator=torch.Generator().manual_seed(0)), 2, 3, progress=False)
+    return VideoBertProcessor.from_models(tiny_text_model, backbone=tiny_backbone, codebook=codebook)
+
+
+@pytest.fixture(scope="session")
+def silent_video(tmp_path_factory):
+    """4.6 s at 25 fps without sound: three clips, the last of them kept since more than half of it is there... """
+    path = tmp_path_factory.mktemp("videos") / "silent.mp4"
+    make_video(path, "testsrc=s=64x48:r=25:d=4.6")
+    return path
+
+
+def make_video(path, *inputs):
+    given = [word for source in inputs for word in ("-f", "lavfi", "-i", source)]
+    subprocess.run(["ffmpeg", "-v", "error", "-y", *given, "-shortest", str(path)], check=True)
+
+
+def test_join_token_takes_the_unused_slot_and_words_keep_their_ids():
+    tokenizer = joint_tokenizer(text_tokenizer(), 9)
+    assert tokenizer.convert_tokens_to_ids("[>]") == WORDS.index("[unused0]")
+    assert tokenizer("cut the lemons")["input_ids"] == text_tokenizer()("cut the lemons")["input_ids"]
+    assert tokenizer.convert_tokens_to_ids("<v_00004>") == len(WORDS) + 4
+    assert len(tokenizer) == len(WORDS) + 9
+
+
+def test_tokenizer_refuses_what_is_no_bert():
+    with pytest.raises(ValueError, match=r"no \[unused0\]"):
+        joint_tokenizer(BertTokenizer(vocab={word: i for i, word in enumerate(["[PAD]", "[UNK]"])}), 9)
+
+
+def test_joint_sequence_by_hand(processor):
+    """`[CLS] w1 … wn [>] v1 … vm [SEP]`, one [SEP] at the end, and token types 0 for language and 1 for vision."""
+    inputs = processor(text=["cut the lemon", "now"], videos=[[4, 0], [8]])
+    v0 = len(WORDS)
+    cut, the, lemon, now = (WORDS.index(word) for word in ("cut", "the", "lemon", "now"))
+    assert inputs["input_ids"].tolist() == [[3, cut, the, lemon, 1, v0 + 4, v0, 4], [3, now, 1, v0 + 8, 4, 0, 0, 0]]
+    assert inputs["token_type_ids"].tolist() == [[0, 0, 0, 0, 0, 1, 1, 0], [0, 0, 0, 1, 0, 0, 0, 0]]
+    assert inputs["attention_mask"].tolist() == [[1] * 8, [1] * 5 + [0] * 3]
+    assert inputs["input_ids"].dtype == torch.int64
+
+
+def test_text_alone_and_video_alone(processor):
+    """Text alone needs no network at all; neither has a join token."""
+    assert processor(text="cut the lemon")["input_ids"].tolist() == [[3, 7, 8, 9, 4]]
+    v0 = processor.visual_token_offset
+    assert processor(videos=[1, 2])["input_ids"].tolist() == [[3, v0 + 1, v0 + 2, 4]]
+    assert processor(videos=np.array([1, 2]))["input_ids"].tolist() == [[3, v0 + 1, v0 + 2, 4]]
+    assert processor._backbone is None and processor._recognizer is None
+
+
+def test_decode_writes_visual_tokens(processor):
+    ids = processor(text="cut the lemon", videos=[4])["input_ids"][0]
+    assert processor.decode(ids) == "[CLS] cut the lemon [>] <v_00004> [SEP]"
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        ({}, "neither text nor videos"),
+        ({"text": ["cut", "now"], "videos": [[1]]}, "2 texts and 1 videos"),
+        ({"videos": [[9]]}, "Visual id 9 .* 0 to 8"),
+        ({"videos": [[-1]]}, "Visual id -1 .* 0 to 8"),
+    ],
+)
+def test_bad_arguments_are_named(processor, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        processor(**arguments)
+
+
+def test_frames_files_and_ids_give_the_same_tokens(processor, silent_video):
+    """A path, its bytes and its visual ids are three ways to say the same."""
+    row = processor.tokenize(silent_video)
+    by_path = processor(videos=silent_video)["input_ids"]
+    assert len(row["visual_ids"]) == 3
+    assert torch.equal(by_path, processor(videos=silent_video.read_bytes())["input_ids"])
+    assert torch.equal(by_path, processor(videos=[row["visual_ids"]])["input_ids"])
+
+
+def test_save_and_load_keep_everything(processor, silent_video, tmp_path):
+    """The codebook's weights travel inside the processor's folder; the networks are named, not saved."""
+    before = processor.tokenize(silent_video)
+    processor.save_pretrained(tmp_path)
+    assert (tmp_path / "codebook" / "model.safetensors").exists()
+    again = VideoBertProcessor.from_pretrained(tmp_path)
+    assert (again.asr_model, again.backbone) == (processor.asr_model, processor.backbone)
+    assert again.video_processor.size == processor.video_processor.size
+    assert again.tokenize(silent_video) == before
+    assert torch.equal(again(text="cut", videos=[3])["input_ids"], processor(text="cut", videos=[3])["input_ids"])
+    again.save_pretrained(tmp_path / "twice")
+    assert isinstance(AutoProcessor.from_pretrained(tmp_path / "twice"), VideoBertProcessor)
+
+
+def test_processor_without_a_codebook_survives_saving(tiny_text_model, tiny_backbone, tmp_path):
+    VideoBertProcessor.from_models(tiny_text_model, backbone=tiny_backbone).save_pretrained(tmp_path)
+    assert VideoBertProcessor.from_pretrained(tmp_path).codebook is None
+
+
+def test_bad_videos_become_rows_and_the_others_go_on(processor, silent_video, tmp_path):
+    """A missing file, a text file named .mp4 and silence each give a row; nothing is raised and nothing is lost."""
+    text = tmp_path / "text.mp4"
+    text.write_text("this is no video")
+    rows = processor.describe([tmp_path / "missing.mp4", text, silent_video])
+    assert [row["video_id"] for row in rows] == ["missing", "text", "silent"]
+    assert "no such file" in rows[0]["error"] and "missing.mp4" in rows[0]["error"]
+    assert "not a readable video" in rows[1]["error"] and "text.mp4" in rows[1]["error"]
+    assert rows[2]["error"] is None and rows[2]["has_speech"] is False and len(rows[2]["features"]) == 3
+    assert processor.tokenize(text)["visual_ids"] == []
+
+
+def test_a_narrated_video_becomes_the_row_it_should(kitchen_videos, whisper_tiny, i3d, bert_minilm):
+    """The whole real way, Whisper and I3D with real weights: the words that were spoken, when they were spoken."""
+    videos, truth = kitchen_videos
+    video_id, path = next(iter(videos.items()))
+    processor = VideoBertProcessor.from_models(str(bert_minilm), str(whisper_tiny), str(i3d))
+    (row,) = processor.describe([path])
+    spoken = truth[video_id]["sentences"]
+    words = " ".join(sentence["text"] for sentence in row["sentences"]).lower()
+    steps = truth[video_id]["steps"]
+    named = [step["object"] in words and step["verb"] in words for step in steps]
+    assert sum(named) >= len(steps) - 1
+    assert row["error"] is None and row["has_speech"] and abs(row["duration"] - truth[video_id]["duration"]) < 0.1
+    assert len(row["features"]) == round(row["duration"] / 1.5)
+    ends = [0.0] + [sentence["end"] for sentence in row["sentences"]]
+    for sentence, before in zip(row["sentences"], ends):
+        assert before <= sentence["start"] < sentence["end"] <= row["duration"]
+    assert abs(row["sentences"][0]["start"] - spoken[0]["start"]) < 0.5
+    assert abs(row["sentences"][-1]["end"] - spoken[-1]["end"]) < 0.5
