@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 .DEFAULT_GOAL := test
 
 demo: setup
-	$(BIN)/accelerate launch --num_processes 1 --num_machines 1 --mixed_precision no --dynamo_backend no examples/pretrain.py
+	$(BIN)/accelerate launch examples/pretrain.py
 
 test: setup
 	$(BIN)/python -m pytest

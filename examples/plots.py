@@ -110,8 +110,8 @@ def _draw_texts(axes, texts: Sequence[Mapping]) -> None:
 
 
 def _wrapped(text: str, seconds: float) -> str:
-    """Lines as wide as their box; a second is about six letters."""
-    lines, width = [""], max(8, int(6 * seconds))
+    """Lines as wide as their box; a second is about five letters."""
+    lines, width = [""], max(8, int(5 * seconds))
     for word in text.split():
         if len(lines[-1]) + len(word) > width and lines[-1]:
             lines.append("")

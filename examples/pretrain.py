@@ -66,10 +66,10 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--test_share", type=float, default=0.1, help="share of the videos that is held out")
     parser.add_argument("--from_scratch", action="store_true", help="make the kitchen's videos and rows anew")
     parser.add_argument("--output_dir", type=Path, default=Path("runs/kitchen"))
-    # Models that it is made of
-    parser.add_argument("--text_model", help="text BERT to start from (kitchen: a packaged MiniLM)")
-    parser.add_argument("--asr_model", default="openai/whisper-small", help="for --videos")
-    parser.add_argument("--backbone", default="MCG-NJU/videomae-base-finetuned-kinetics", help="for --videos")
+    # Models that it is made of, by Hub id or folder; for the kitchen they come from packages
+    parser.add_argument("--text_model", help="text BERT to start from: google-bert/bert-base-uncased")
+    parser.add_argument("--asr_model", help="speech recogniser: openai/whisper-small")
+    parser.add_argument("--backbone", help="video network: MCG-NJU/videomae-base-finetuned-kinetics")
     parser.add_argument("--levels", type=int, default=4, help="depth of the codebook, for --videos")
     parser.add_argument("--branches", type=int, default=12, help="children of a node of the codebook, for --videos")
     parser.add_argument("--freeze_input_embeddings", action=switch, default=True, help="the paper's choice")
@@ -112,15 +112,19 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
 
 
 def gather_material(args: argparse.Namespace) -> Material:
-    """Rows and processor, from the source that the options name; sets `args.text_model` where it has a default."""
+    """Rows and processor, from the source that the options name; sets the models that they leave open."""
     if args.videos or args.corpus:
         args.text_model = args.text_model or "google-bert/bert-base-uncased"
+        args.asr_model = args.asr_model or "openai/whisper-small"
+        args.backbone = args.backbone or "MCG-NJU/videomae-base-finetuned-kinetics"
         return own_material(args)
     from kitchen.prepare import prepare_kitchen
     from kitchen.weights import weights_folder
 
     args.text_model = args.text_model or str(weights_folder("bert-minilm-l6"))
-    kitchen = prepare_kitchen(args.output_dir / "work", args.from_scratch)
+    kitchen = prepare_kitchen(
+        args.output_dir / "work", args.from_scratch, args.asr_model, args.backbone, args.text_model
+    )
     return Material(kitchen.train_rows, kitchen.test_rows, kitchen.processor, kitchen.truth, kitchen.videos)
 
 

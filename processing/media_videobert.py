@@ -27,8 +27,10 @@ logger = logging.get_logger(__name__)
 SAMPLE_RATE = 16_000  # what speech recognisers and voice detection listen to
 MAX_PIXELS = 8192 * 4320
 MAX_SECONDS = 24 * 3600  # a broken timestamp can claim years
-# Containers round the time of a frame (Matroska to 1 ms): a frame due within this time counts as shown.
-TIME_TOLERANCE = 1e-3
+# Sums of seconds are inexact: a frame that is due at 0.1 s is on the screen at 0.0999999999 s.
+TIME_TOLERANCE = 1e-6
+# Headers are not exact; a video shorter than promised by more than this has been cut off.
+MISSING_SECONDS = 1.5
 # After a seek a sound decoder needs some packets before its samples are right.
 SOUND_PREROLL = 0.5
 # Enough threads to keep a core or two busy; each one holds frames of the full size.
@@ -176,9 +178,13 @@ class Media:
             decoder = self.video_decoder()
             if not decoder.metadata.num_frames:
                 raise MediaError(f"{self.name}: the video stream has no frames")
-            if decoder.metadata.end_stream_seconds - decoder.metadata.begin_stream_seconds > MAX_SECONDS:
+            seconds = decoder.metadata.end_stream_seconds - decoder.metadata.begin_stream_seconds
+            if seconds > MAX_SECONDS:
                 raise MediaError(f"{self.name}: the timestamps claim more than {MAX_SECONDS // 3600} hours of video")
             self._check_pixels(decoder.metadata.width, decoder.metadata.height)
+            promised = decoder.metadata.duration_seconds_from_header or 0
+            if promised > MISSING_SECONDS + seconds:
+                self.note(f"only {seconds:.1f} of the {promised:.1f} s of video that its header promises are there")
             self._decoder = decoder
         return self._decoder.metadata
 

@@ -2,7 +2,7 @@
 
     python examples/kitchen/prepare.py --output runs/kitchen/data                   # what `make demo` trains on
     python examples/kitchen/prepare.py --output runs/kitchen/data --from_scratch    # every video made and tokenised anew
-    python examples/kitchen/prepare.py --output runs/kitchen/data --keep            # the same, and replaces examples/kitchen/kept/
+    python examples/kitchen/prepare.py --output runs/kept --keep --dtype bfloat16   # how examples/kitchen/kept/ was made
 
 An hour of kitchen costs about an hour of CPU from drawing to visual ids. So the rows of a larger kitchen, made once by the last
 command, are kept beside this file with the codebook that was fitted on them; by default only a few fresh videos, which the codebook
@@ -66,7 +66,7 @@ def make_videos(folder, counts, seed, workers):
     return lines
 
 
-def prepare_kitchen(work_dir, from_scratch=False, asr_model=None, backbone=None, text_model=None, workers=2):
+def prepare_kitchen(work_dir, from_scratch=False, asr_model=None, backbone=None, text_model=None, workers=2, dtype="float32"):
     """Makes, tokenises and joins what the embedded default needs.
 
     Args:
@@ -75,6 +75,7 @@ def prepare_kitchen(work_dir, from_scratch=False, asr_model=None, backbone=None,
         asr_model, backbone, text_model (`str`, *optional*): Hub ids or folders; by default the packaged weights. The kept rows
             belong to the packaged backbone, so another one needs `from_scratch`.
         workers (`int`): Videos made at once.
+        dtype (`str`): Precision of the video network; `"bfloat16"` is several times faster on processors made for it.
 
     Returns:
         [`Kitchen`]
@@ -94,6 +95,7 @@ def prepare_kitchen(work_dir, from_scratch=False, asr_model=None, backbone=None,
         str(backbone or weights_folder("i3d-kinetics400")),
         codebook=None if from_scratch else VisualCodebook.from_pretrained(KEPT / "codebook"),
     )
+    processor.dtype = dtype
     lines = make_videos(work_dir / "videos", counts, seed, workers)
     videos, rows = {}, {}
     for split in counts:  # train first: the codebook never sees a held-out video
@@ -128,8 +130,9 @@ def main():
     parser.add_argument("--from_scratch", action="store_true", help="make and tokenise every video anew")
     parser.add_argument("--keep", action="store_true", help="from scratch, and replace the kept rows and codebook")
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--dtype", default="float32", help="precision of the video network")
     args = parser.parse_args()
-    kitchen = prepare_kitchen(args.output, args.from_scratch or args.keep, workers=args.workers)
+    kitchen = prepare_kitchen(args.output, args.from_scratch or args.keep, workers=args.workers, dtype=args.dtype)
     if args.keep:
         keep(kitchen, args.output)
     print(f"{len(kitchen.train_rows)} videos to train on, {len(kitchen.test_rows)} held out")

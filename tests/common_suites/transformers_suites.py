@@ -96,7 +96,7 @@ def suite(name: str) -> types.ModuleType:
     try:
         _package()
     except RuntimeError as error:
-        reason = f"transformers' common suite {name} did not run: {error}"
+        reason = f"transformers' common suites did not run: {error}"
         warnings.warn(reason, stacklevel=2)
         pytest.skip(reason, allow_module_level=True)
     return importlib.import_module(f"{PACKAGE}.{name}")
