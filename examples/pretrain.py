@@ -86,7 +86,7 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--max_length", type=int, default=96, help="tokens in a sequence")
     parser.add_argument("--max_joined", type=int, default=3, help="most sentences in an example")
     parser.add_argument("--max_step", type=int, default=5, help="largest step when visual tokens are subsampled")
-    parser.add_argument("--pause_seconds", type=float, default=0.0, help="so much of a pause is the sentence's before")
+    parser.add_argument("--trailing_seconds", type=float, default=3.0, help="clips after a sentence that it gets too")
     # Optimisation
     parser.add_argument("--max_steps", type=int, default=500)
     parser.add_argument("--batch_size", type=int, default=32, help="examples a process and micro-batch")
@@ -135,9 +135,9 @@ def own_material(args: argparse.Namespace) -> Material:
     else:
         processor = VideoBertProcessor.from_models(args.text_model, args.asr_model, args.backbone)
         rows = build_corpus(videos, processor, args.output_dir / "corpus", args.levels, args.branches, args.seed)
-    good = rows.filter(lambda row: not row["error"])
     for row in rows.filter(lambda row: bool(row["error"])):
-        print(f"left out: {row['error']}", file=sys.stderr)
+        print(f"damaged: {row['error']}", file=sys.stderr)
+    good = rows.filter(lambda row: bool(row["sentences"] or row["visual_ids"]))
     # Two at least: a misaligned pair needs another video.
     held_out = max(2, round(args.test_share * len(good)))
     if len(good) - held_out < 2:
@@ -168,7 +168,7 @@ def make_data(args: argparse.Namespace, material: Material, config):
         "max_joined": args.max_joined,
         "max_step": args.max_step,
         "misaligned_probability": args.misaligned_probability,
-        "pause_seconds": args.pause_seconds,
+        "trailing_seconds": args.trailing_seconds,
     }
     data = [
         SegmentDataset(rows, tokenizer, config.visual_token_offset, seed=args.seed + number, **options)
@@ -199,8 +199,8 @@ def evaluate_saved(args: argparse.Namespace, material: Material) -> tuple[dict, 
 
 
 def draw_timeline(model, material: Material, segments: list[dict], path: Path) -> None:
-    """The first held-out video with speech: with its true steps where they are known, else with its sentences."""
-    row = next((row for row in material.test_rows if row["sentences"]), material.test_rows[0])
+    """A held-out video with speech, one whose frames are at hand if there is one; with its true steps where known."""
+    row = max(material.test_rows, key=lambda row: (bool(row["sentences"]), row["video_id"] in material.videos))
     parts = [segment for segment in segments if segment["video_id"] == row["video_id"]]
     parts = parts or [segment._asdict() for segment in row_segments(row)]
     filled = []

@@ -66,8 +66,8 @@ class _View:
 
 def _reason(error: Exception) -> str:
     """The decoder's message without its source position, advice and line breaks."""
-    message = re.sub(r"^\w+, \S+:\d+, ", "", str(error).strip().split("\n")[0])
-    return message.rstrip(". ") or type(error).__name__
+    message = re.sub(r"^\w+, \S+:\d+, ", "", str(error).strip())
+    return re.split(r"\.\s|\n", message)[0].rstrip(". ") or type(error).__name__
 
 
 def _open_file(video) -> tuple[io.IOBase, str, bool]:
@@ -260,12 +260,19 @@ class Media:
             block_seconds (`float`): length of a block; the last one is shorter.
 
         Yields:
-            (waveform (N,) float32 mono 16 kHz, its start in seconds on the video's clock: negative where sound precedes
-            the first frame). Blocks follow one another without gap; what is damaged is silent, and noted in `problems`.
+            (waveform (N,) float32 mono 16 kHz, its start in seconds on the video's clock), which is negative where
+            sound precedes the first frame. Blocks follow one another without gap; what is damaged is silent, and noted
+            in `problems`.
         """
         if not self.has_audio:
             return
-        decoder = self.sound_decoder()
+        try:
+            decoder = self.sound_decoder()
+        except MediaError as error:
+            if not self.has_video:
+                raise
+            self.note(str(error).removeprefix(f"{self.name}: "))  # the pictures may well be whole
+            return
         zero = self.begin if self.has_video else 0.0
         time = min(float(decoder.metadata.begin_stream_seconds or 0), MAX_SECONDS)
         # Without a duration in the header, reading goes on until nothing comes.

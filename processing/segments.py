@@ -59,26 +59,24 @@ def clips_between(start: float, end: float, num_clips: int) -> tuple[int, int]:
     return first, min(max(last, first), num_clips)
 
 
-def row_spans(row: Mapping, pause_seconds: float = 0.0, silence_tokens: int = 16) -> list[Span]:
+def row_spans(row: Mapping, trailing_seconds: float = 0.0, silence_tokens: int = 16) -> list[Span]:
     """
     Cut a row into spans: one a sentence, and pieces of `silence_tokens` clips where nobody speaks (section 4.1).
 
     A clip belongs to the sentence whose span holds its middle; where sentences overlap, to the one that began last.
     Pauses shorter than `silence_tokens` clips make no span of their own: they are seen when the sentences around
-    them are joined. A row with an `error` has no spans.
+    them are joined. A damaged video, whose row has an `error`, gives what could be read of it.
 
     Args:
-        row (`Mapping`): `sentences`, `visual_ids` and `error`, as `processor.tokenize` returns them.
-        pause_seconds (`float`, defaults to 0.0):
-            a sentence also owns the pause after it, up to this many seconds and never beyond the next sentence,
-            because instructors say and then do. 0.0 is the paper's rule.
+        row (`Mapping`): `sentences` and `visual_ids`, as `processor.tokenize` returns them.
+        trailing_seconds (`float`, defaults to 0.0):
+            a sentence also gets the clips up to this many seconds after its end, spoken over or not, because
+            instructors say and then do; neighbours then share clips. 0.0 is the paper's rule.
         silence_tokens (`int`, defaults to 16): visual tokens in a segment without speech.
 
     Returns:
-        `list[Span]`: in the order of time; spans never share a clip.
+        `list[Span]`: in the order of time; without `trailing_seconds` no clip is in two of them.
     """
-    if row.get("error"):
-        return []
     num_clips = len(row["visual_ids"])
     order = sorted(
         (number for number, sentence in enumerate(row["sentences"]) if sentence["text"].strip()),
@@ -87,7 +85,7 @@ def row_spans(row: Mapping, pause_seconds: float = 0.0, silence_tokens: int = 16
     starts = [row["sentences"][number]["start"] for number in order] + [math.inf]
     spans, silent_from = [], 0
     for place, number in enumerate(order):
-        end = min(row["sentences"][number]["end"] + pause_seconds, starts[place + 1])
+        end = min(row["sentences"][number]["end"], starts[place + 1]) + trailing_seconds
         first, last = clips_between(starts[place], end, num_clips)
         if first - silent_from >= silence_tokens:
             spans += _silent_spans(silent_from, first, silence_tokens)
@@ -104,13 +102,13 @@ def _silent_spans(first: int, last: int, size: int) -> Iterator[Span]:
         yield Span(begin * CLIP_SECONDS, end * CLIP_SECONDS, begin, end, -1)
 
 
-def row_segments(row: Mapping, pause_seconds: float = 0.0, silence_tokens: int = 16) -> list[Segment]:
+def row_segments(row: Mapping, trailing_seconds: float = 0.0, silence_tokens: int = 16) -> list[Segment]:
     """
     The segments of a row, neither joined nor subsampled: what training starts from, for reading and retrieval.
 
     Args:
         row (`Mapping`): one video.
-        pause_seconds (`float`, defaults to 0.0): see [`row_spans`].
+        trailing_seconds (`float`, defaults to 0.0): see [`row_spans`].
         silence_tokens (`int`, defaults to 16): see [`row_spans`].
 
     Returns:
@@ -124,7 +122,7 @@ def row_segments(row: Mapping, pause_seconds: float = 0.0, silence_tokens: int =
             span.start,
             span.end,
         )
-        for span in row_spans(row, pause_seconds, silence_tokens)
+        for span in row_spans(row, trailing_seconds, silence_tokens)
     ]
 
 
@@ -146,7 +144,7 @@ class SegmentDataset(Dataset):
     Everything random comes from (seed, epoch, index): workers, processes and resuming change nothing.
 
     Args:
-        rows (`Sequence[Mapping]`): rows, e.g. a `datasets.Dataset`; rows with an `error` are skipped.
+        rows (`Sequence[Mapping]`): rows, e.g. a `datasets.Dataset`; those that hold nothing give no example.
         tokenizer (`PreTrainedTokenizerBase`): a BERT tokenizer that knows `[>]`.
         visual_token_offset (`int`): id of the first visual token.
         mixture (`Mapping[str, float]`, *optional*):
@@ -157,7 +155,7 @@ class SegmentDataset(Dataset):
         max_step (`int`, defaults to 5): largest subsampling step.
         min_visual_tokens (`int`, defaults to 4): what subsampling leaves at least, where there were as many.
         misaligned_probability (`float`, defaults to 0.5): share of misaligned pairs among the video-text examples.
-        pause_seconds (`float`, defaults to 0.0): see [`row_spans`].
+        trailing_seconds (`float`, defaults to 0.0): see [`row_spans`].
         silence_tokens (`int`, defaults to 16): see [`row_spans`].
         seed (`int`, defaults to 0): not negative.
 
@@ -178,7 +176,7 @@ class SegmentDataset(Dataset):
         max_step: int = 5,
         min_visual_tokens: int = 4,
         misaligned_probability: float = 0.5,
-        pause_seconds: float = 0.0,
+        trailing_seconds: float = 0.0,
         silence_tokens: int = 16,
         seed: int = 0,
     ):
@@ -186,7 +184,7 @@ class SegmentDataset(Dataset):
         self.weights = _checked_mixture(DEFAULT_MIXTURE if mixture is None else mixture)
         self.max_length, self.max_joined, self.max_step = max_length, max_joined, max_step
         self.min_visual_tokens, self.misaligned_probability = min_visual_tokens, misaligned_probability
-        self.pause_seconds, self.silence_tokens, self.seed = pause_seconds, silence_tokens, seed
+        self.trailing_seconds, self.silence_tokens, self.seed = trailing_seconds, silence_tokens, seed
         self.cls_id, self.join_id, self.sep_id = (
             _token_id(tokenizer, token) for token in (tokenizer.cls_token, "[>]", tokenizer.sep_token)
         )
@@ -198,7 +196,7 @@ class SegmentDataset(Dataset):
         """Numbers only, 20 bytes an example: the rows themselves may stay on disk."""
         span_rows, positions, has_words, num_clips = [], [], [], []
         for number, row in enumerate(self.rows):
-            for position, span in enumerate(row_spans(row, self.pause_seconds, self.silence_tokens)):
+            for position, span in enumerate(row_spans(row, self.trailing_seconds, self.silence_tokens)):
                 span_rows.append(number)
                 positions.append(position)
                 has_words.append(span.sentence >= 0)
@@ -209,7 +207,7 @@ class SegmentDataset(Dataset):
         if not usable.any():
             raise ValueError(
                 f"The {len(self.rows)} rows give no example for a mixture of {self.weights.tolist()} ({REGIMES}): "
-                "allowed are rows without an error that have sentences or visual ids."
+                "allowed are rows that have sentences or visual ids."
             )
         self._spans = np.stack([span_rows, positions], axis=1).astype(np.int32)
         self._examples, self._places = np.flatnonzero(usable), np.flatnonzero(clips > 0)
@@ -266,7 +264,7 @@ class SegmentDataset(Dataset):
 
     def _joined(self, row: Mapping, position: int, rng: np.random.Generator) -> list[Span]:
         """The span at `position` and the sentences joined to it; spans without speech stay alone."""
-        spans = row_spans(row, self.pause_seconds, self.silence_tokens)[position:]
+        spans = row_spans(row, self.trailing_seconds, self.silence_tokens)[position:]
         wanted = int(rng.integers(1, self.max_joined + 1))
         joined = spans[:1]
         if joined[0].sentence < 0:
@@ -296,7 +294,7 @@ class SegmentDataset(Dataset):
         draws = rng.choice(self._places, size=min(MAX_DRAWS, len(self._places)), replace=False)
         for other_number, position in self._spans[draws].tolist():
             row = self.rows[other_number]
-            span = row_spans(row, self.pause_seconds, self.silence_tokens)[position]
+            span = row_spans(row, self.trailing_seconds, self.silence_tokens)[position]
             begin = max(0, min(span.first_clip, len(row["visual_ids"]) - (last - first)))
             end = min(begin + last - first, len(row["visual_ids"]))
             near = other_number == row_number and begin < last + FAR_CLIPS and end > first - FAR_CLIPS

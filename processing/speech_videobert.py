@@ -15,7 +15,7 @@ import warnings
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import pairwise, zip_longest
 
 import numpy as np
 import torch
@@ -247,9 +247,9 @@ def cut_pieces(spans: list, waveform: np.ndarray) -> list:
         lengths = np.cumsum([end - start for start, end in stretches[first:]])
         last = first + max(1, int(np.searchsorted(lengths, limit, side="right")))
         if last < len(stretches):
-            # Where to cut: the longest pause in the second half of what fits.
-            half = first + max(1, int(np.searchsorted(lengths, limit / 2)))
-            last = max(range(min(half, last), last + 1), key=lambda i: stretches[i][0] - stretches[i - 1][1])
+            # Where to cut: the longest pause in the last third of what fits.
+            early = first + 1 + int(np.searchsorted(lengths, limit * 2 / 3))
+            last = max(range(min(early, last), last + 1), key=lambda i: stretches[i][0] - stretches[i - 1][1])
         pieces.append(stretches[first:last])
         first = last
     return pieces
@@ -393,7 +393,7 @@ def split_sentences(words: list) -> list:
     """Groups of words, one a sentence."""
     cased = any(char.isupper() for word in words for char in word.text)
     groups, group = [], []
-    for word, following in zip(words, [*words[1:], None], strict=True):
+    for word, following in zip_longest(words, words[1:]):
         group.append(word)
         ends = following is None or following.start - word.end >= SENTENCE_PAUSE
         if ends or ends_sentence(word.text, following.text, cased):

@@ -62,8 +62,8 @@ def test_time_starts_at_the_first_displayed_frame(tmp_path):
 
 
 def test_tail_is_padded_with_the_last_frame(tmp_path):
-    """The fault of earlier implementations: tail padding off by one. 2.25 s are one clip and a half: two clips, of which
-    the second shows 15 new frames and the last of them 15 times more."""
+    """The fault of earlier implementations: tail padding off by one. 2.25 s are one clip and a half: two clips, the
+    second of which shows 15 new frames and the last of them 15 times more."""
     path = make_counter(tmp_path / "video.mp4", 20, 2.25)
     with open_media(path) as media:
         shown = shown_numbers(media.iter_clips())
@@ -71,7 +71,8 @@ def test_tail_is_padded_with_the_last_frame(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "duration, clips", [(0, 1), (0.1, 1), (1.5, 1), (2.2, 1), (2.25, 2), (3, 2), (3.74, 2), (3.75, 3), (10, 7), (3600, 2400)]
+    "duration, clips",
+    [(0, 1), (0.1, 1), (1.5, 1), (2.2, 1), (2.25, 2), (3, 2), (3.74, 2), (3.75, 3), (10, 7), (3600, 2400)],
 )
 def test_last_clip_is_kept_if_half_of_it_is_there(duration, clips):
     """The documented rule of the number of clips, by hand."""
@@ -94,7 +95,7 @@ def test_one_frame_is_one_clip(tmp_path):
 
 @pytest.mark.parametrize("degrees, corner", [(90, "top right"), (180, "bottom right"), (270, "bottom left")])
 def test_rotated_video_is_seen_upright(tmp_path, degrees, corner):
-    """Phones store the picture lying down and a note beside it. White starts in the top left corner of what is stored."""
+    """Phones store the picture lying down and a note beside it. White is stored in the top left corner."""
     path = tmp_path / "plain.mp4"
     ffmpeg("-f", "lavfi", "-i", "color=black:s=160x80:r=10:d=0.5,drawbox=0:0:40:40:white:fill", path)
     data = bytearray(path.read_bytes())
@@ -163,7 +164,7 @@ def test_name_that_looks_like_an_option(tmp_path, monkeypatch):
         assert media.duration == pytest.approx(1.5)
 
 
-# --- sound ------------------------------------------------------------------------------------------------------------
+# --- sound --------------------------------------------------------------------------------------------------
 
 
 def make_tone(path, *options, video="testsrc=s=64x48:r=10:d=2", sound="sine=440:d=2:r=44100"):
@@ -238,7 +239,17 @@ def test_damaged_sound_is_silent_where_it_is_damaged(tmp_path):
     assert np.abs(waveform[: 16000 * 8]).max() > 0.05 and np.abs(waveform[16000 * 13 : 16000 * 19]).max() > 0.05
 
 
-# --- files that are not what they should be --------------------------------------------------------------------------
+def test_unreadable_sound_leaves_the_pictures(tmp_path):
+    """A sound decoder that cannot start is a problem of the sound alone: it is noted, and the clips come."""
+    data = make_tone(tmp_path / "video.mkv").read_bytes()
+    assert data.count(b"\x05vorbis") == 1  # the decoder's settings
+    with open_media(data.replace(b"\x05vorbis", b"\x05nobody")) as media:
+        assert media.read_speech() is None
+        assert len(list(media.iter_clips())) == 1
+        assert len(media.problems) == 1 and "sound" in media.problems[0]
+
+
+# --- files that are not what they should be ----------------------------------------------------------------
 
 
 def error_of(video):

@@ -66,11 +66,11 @@ def test_clip_belongs_where_its_middle_lies():
 
 
 def test_sentences_own_the_clips_in_their_span():
-    """The paper's rule, and the pause that a sentence may own with `pause_seconds` but never beyond the next one."""
+    """The paper's rule, and with `trailing_seconds` also what is shown just after, whoever speaks over it."""
     one = row("a", [("cut", 0.0, 3.0), ("stir", 6.0, 9.0)], 10)
     assert [(part.text, part.visual_ids) for part in row_segments(one)] == [("cut", (0, 1)), ("stir", (4, 5))]
-    assert [part.visual_ids for part in row_segments(one, pause_seconds=1.5)] == [(0, 1, 2), (4, 5, 6)]
-    assert [part.visual_ids for part in row_segments(one, pause_seconds=60)] == [(0, 1, 2, 3), (4, 5, 6, 7, 8, 9)]
+    assert [part.visual_ids for part in row_segments(one, trailing_seconds=1.5)] == [(0, 1, 2), (4, 5, 6)]
+    assert [part.visual_ids for part in row_segments(one, trailing_seconds=4.5)] == [(0, 1, 2, 3, 4), (4, 5, 6, 7, 8)]
 
 
 def test_overlapping_sentences_share_no_clip():
@@ -91,7 +91,7 @@ def test_silence_is_cut_into_sixteens():
         ("stir", 2),
         ("wash", 2),
     ]
-    assert row_segments(row("c", [("cut", 0.0, 3.0)], 9, error="broken")) == []
+    assert row_segments(row("c", [], 0, error="broken")) == []
 
 
 times = st.floats(0, 60, allow_nan=False)
@@ -103,7 +103,7 @@ texts = st.sampled_from(["cut", " ", "stir the lemon"])
 @given(st.lists(st.tuples(texts, times, times), max_size=8), st.integers(0, 40))
 def test_spans_never_share_a_clip(sentences, num_clips):
     """Whatever a recogniser returns, spans stay inside the video, in order, and no clip is used twice."""
-    spans = row_spans(row("a", sentences, num_clips), pause_seconds=2.0)
+    spans = row_spans(row("a", sentences, num_clips))
     clips = [clip for span in spans for clip in range(span.first_clip, span.last_clip)]
     assert clips == sorted(set(clips)) and set(clips) <= set(range(num_clips))
     assert sorted(span.sentence for span in spans if span.sentence >= 0) == [
@@ -264,7 +264,7 @@ def test_no_other_place_is_said_or_skipped():
 
 def test_bad_rows_and_options():
     """Rows with an error give no example; an impossible mixture is named."""
-    rows = [row("a", [("cut", 0.0, 3.0)], 4), row("b", [("cut", 0.0, 3.0)], 4, error="broken"), row("c", [], 3, 9)]
+    rows = [row("a", [("cut", 0.0, 3.0)], 4), row("b", [], 0, error="broken"), row("c", [], 3, 9)]
     assert len(dataset(rows)) == 2
     with pytest.raises(ValueError, match="no example"):
         dataset(rows[1:2])
