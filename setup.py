@@ -3,7 +3,7 @@ from setuptools import find_packages, setup
 setup(
     name="videobert",
     version="0.1.0",
-    description="VideoBERT (Sun et al., ICCV 2019) for the Hugging Face stack: joint pretraining on video and language",
+    description="VideoBERT (Sun et al., ICCV 2019) for the Hugging Face stack: pretraining on video and language",
     long_description=open("README.md", encoding="utf-8").read(),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
@@ -24,7 +24,7 @@ setup(
         "transformers>=5.23,<6",
     ],
     extras_require={
-        # What `make demo` needs beyond the package; Piper (GPL-3) is the kitchen's narrator and is never imported by the package.
+        # What `make demo` needs besides. Piper (GPL-3) is the kitchen's narrator; the package never imports it.
         "demo": ["matplotlib>=3.10", "pillow", "piper-tts>=1.8", "scikit-learn>=1.7", "tensorboard>=2.20"],
         "test": [
             "hypothesis>=6",

@@ -3,7 +3,7 @@
     python examples/classify_actions.py --model runs/kitchen --corpus runs/kitchen/work/test/rows \
         --truth runs/kitchen/work/test/truth.jsonl
 
-The model reads "now let me show you how to [MASK] the [MASK]" with a step's visual tokens: the first mask is the verb,
+The model reads "now let me show you how to [MASK] the [MASK]." with a step's visual tokens: the first mask is the verb,
 the second the object. A line of the truth file is one video, with times in seconds:
 `{"video_id": …, "steps": [{"verb", "object", "start", "end"}]}`. With `--train_corpus` and `--train_truth`, a
 supervised classifier on the same visual tokens says how much they hold at all.
@@ -26,7 +26,8 @@ from torch.nn import functional as F
 from processing.segments import clips_between
 from processing.sequence_videobert import joint_sequence
 
-TEMPLATE = "now let me show you how to [MASK] the [MASK]"
+# With the full stop that ends every recognised sentence: without it, the last mask of the text asks for that stop.
+TEMPLATE = "now let me show you how to [MASK] the [MASK]."
 ASKED = ("verb", "object")
 TOPS = (1, 5)
 # How a condition is called in the results' keys and in the table.

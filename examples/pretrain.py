@@ -8,7 +8,8 @@ One's own videos:
 
     accelerate launch examples/pretrain.py --videos my_videos/ --output_dir runs/mine \
         --asr_model openai/whisper-small --backbone MCG-NJU/videomae-base-finetuned-kinetics \
-        --text_model google-bert/bert-base-uncased --max_length 512 --max_steps 100000 --learning_rate 1e-5
+        --text_model google-bert/bert-base-uncased --max_length 512 --max_steps 100000 --learning_rate 1e-5 \
+        --freeze_input_embeddings --trailing_seconds 0
 
 Rows that `build_corpus.py` made, with the processor that made them, on several GPUs, going on where it stopped:
 
@@ -22,6 +23,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import resource
 import sys
 import time
@@ -30,6 +32,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import datasets
+import torch
 from accelerate import Accelerator
 from accelerate.utils import DataLoaderConfiguration, set_seed
 from classify_actions import best_words, evaluate_actions, read_rows, read_truth, results_table, step_segments
@@ -72,26 +75,26 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--backbone", help="video network: MCG-NJU/videomae-base-finetuned-kinetics")
     parser.add_argument("--levels", type=int, default=4, help="depth of the codebook, for --videos")
     parser.add_argument("--branches", type=int, default=12, help="children of a node of the codebook, for --videos")
-    parser.add_argument("--freeze_input_embeddings", action=switch, default=True, help="the paper's choice")
+    parser.add_argument("--freeze_input_embeddings", action=switch, default=False, help="the paper's choice")
     # Objectives
-    parser.add_argument("--mixture", type=float, nargs=3, default=(0.2, 0.2, 0.6), metavar=REGIMES)
-    parser.add_argument("--language_probability", type=float, default=0.25, help="share of the words to predict")
+    parser.add_argument("--mixture", type=float, nargs=3, default=(0.1, 0.1, 0.8), metavar=REGIMES)
+    parser.add_argument("--language_probability", type=float, default=0.35, help="share of the words to predict")
     parser.add_argument("--vision_probability", type=float, default=0.25, help="share of the visual tokens to predict")
     parser.add_argument("--misaligned_probability", type=float, default=0.5)
     parser.add_argument("--joint_cloze", action=switch, default=True, help="cloze on video-text pairs too")
     parser.add_argument("--text_cloze_weight", type=float, default=1.0)
     parser.add_argument("--visual_cloze_weight", type=float, default=1.0)
-    parser.add_argument("--alignment_weight", type=float, default=1.0)
+    parser.add_argument("--alignment_weight", type=float, default=3.0)
     # Segments
     parser.add_argument("--max_length", type=int, default=96, help="tokens in a sequence")
     parser.add_argument("--max_joined", type=int, default=3, help="most sentences in an example")
     parser.add_argument("--max_step", type=int, default=5, help="largest step when visual tokens are subsampled")
     parser.add_argument("--trailing_seconds", type=float, default=3.0, help="clips after a sentence that it gets too")
     # Optimisation
-    parser.add_argument("--max_steps", type=int, default=500)
+    parser.add_argument("--max_steps", type=int, default=750)
     parser.add_argument("--batch_size", type=int, default=32, help="examples a process and micro-batch")
     parser.add_argument("--gradient_accumulation_steps", type=int, default=1)
-    parser.add_argument("--learning_rate", type=float, default=3e-4)
+    parser.add_argument("--learning_rate", type=float, default=5e-4)
     parser.add_argument("--warmup_steps", type=int, default=50)
     parser.add_argument("--weight_decay", type=float, default=0.01)
     parser.add_argument("--max_grad_norm", type=float, default=1.0)
@@ -235,6 +238,8 @@ def main(arguments: list[str] | None = None) -> dict:
         # Without it a resumed run would draw its batches in another order.
         dataloader_config=DataLoaderConfiguration(use_seedable_sampler=True),
     )
+    if accelerator.device.type == "cpu" and accelerator.num_processes == 1:
+        torch.set_num_threads(os.cpu_count())  # `accelerate launch` leaves a process on the CPU one thread
     settings = {name: value for name, value in vars(args).items() if isinstance(value, (int, float, str))}
     accelerator.init_trackers("logs", config=settings)
     with accelerator.main_process_first():

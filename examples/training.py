@@ -133,6 +133,8 @@ def evaluate(accelerator: Accelerator, model, loader, visual_token_offset: int) 
     """
     model.eval()
     total = torch.zeros(len(TASKS), 3, device=accelerator.device)
+    if hasattr(loader, "set_epoch"):
+        loader.set_epoch(0)  # Accelerate counts an epoch at every pass; these examples must stay the same
     for batch in loader:
         outputs = model(**{name: values for name, values in batch.items() if name not in LABELS})
         sums = example_sums(outputs, batch, visual_token_offset)

@@ -1,4 +1,4 @@
-"""From a video to ids, and from ids to batches. Importing it registers the processor with transformers' Auto classes."""
+"""From a video to ids, and from ids to batches. Importing it registers the processor with the Auto classes."""
 
 from transformers import AutoConfig, AutoModel, AutoProcessor, AutoVideoProcessor
 

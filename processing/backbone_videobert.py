@@ -9,7 +9,7 @@ from .i3d_videobert import I3DModel
 
 
 def load_preprocessing(backbone):
-    """What a network wants its pixels to be: `size` (shortest edge), `image_mean` and `image_std`, from its own processor."""
+    """`size` (shortest edge), `image_mean` and `image_std` that a network wants, from its own processor."""
     try:
         theirs = AutoVideoProcessor.from_pretrained(backbone)
     except (OSError, ValueError):  # the older video models come with an image processor
@@ -28,7 +28,8 @@ class Backbone:
     """A video network behind one door: clips in, features out.
 
     Args:
-        name_or_path (`str`): Hub id or folder of a transformers video model (VideoMAE, TimeSformer, ViViT, V-JEPA 2, ...) or of our I3D.
+        name_or_path (`str`): Hub id or folder of a transformers video model (VideoMAE, TimeSformer, ViViT, V-JEPA 2,
+            ...) or of our I3D.
         device (`str`, *optional*): Where it runs.
         dtype (`str`): Precision it runs in; features are float32 in any case.
         batch_size (`int`): Clips a forward pass.
@@ -51,8 +52,8 @@ class Backbone:
         """Features of a stream of clips.
 
         Args:
-            clips (iterable of `torch.FloatTensor` of shape `(frames, 3, height, width)`): Normalised clips; a stream is never
-                held whole.
+            clips (iterable of `torch.FloatTensor` of shape `(frames, 3, height, width)`): Normalised clips; a stream
+                is never held whole.
 
         Returns:
             `torch.FloatTensor` of shape `(clips, feature_size)`.

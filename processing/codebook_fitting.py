@@ -1,4 +1,4 @@
-"""Hierarchical k-means: from the features of many clips to a `VisualCodebook`, and a report on it (paper, section 4.2)."""
+"""Hierarchical k-means (paper, section 4.2): from the features of many clips to a `VisualCodebook`, and a report."""
 
 import numpy as np
 import torch
@@ -22,8 +22,8 @@ def fit_codebook(features, levels=4, branches=12, normalize=True, seed=0, backbo
         progress (`bool`): Whether to show a progress bar.
 
     Returns:
-        [`VisualCodebook`]: A node with fewer distinct points than branches gets one child a point; the children left over are
-        dead (count 0), never duplicates.
+        [`VisualCodebook`]: A node with fewer distinct points than branches gets one child a point; the children left
+        over are dead (count 0), never duplicates.
 
     Raises:
         ValueError: No features, or NaN among them.
@@ -46,7 +46,7 @@ def fit_codebook(features, levels=4, branches=12, normalize=True, seed=0, backbo
         child = torch.zeros_like(node)
         order = node.argsort(stable=True)
         occupied, sizes = node[order].unique_consecutive(return_counts=True)
-        for parent, members in zip(occupied.tolist(), order.split(sizes.tolist())):
+        for parent, members in zip(occupied.tolist(), order.split(sizes.tolist()), strict=True):
             state = np.random.SeedSequence([seed, level, parent]).generate_state(1, np.uint64)
             generator = torch.Generator().manual_seed(int(state[0] >> 1))
             found, labels = kmeans(points[members], branches, generator)
@@ -98,7 +98,7 @@ def spread_start(points, clusters, generator):
 
 
 def refill_empty(labels, distance, clusters):
-    """Gives every empty cluster the point that lies farthest from its own centre, out of a cluster that can spare one."""
+    """Gives every empty cluster the point farthest from its own centre, out of a cluster that can spare one."""
     labels = labels.clone()
     sizes = torch.bincount(labels, minlength=clusters)
     for empty in (sizes == 0).nonzero().flatten().tolist():
@@ -118,8 +118,8 @@ def codebook_report(codebook, features):
         features (`torch.Tensor` of shape `(clips, feature_size)`): Features, those of the fit or others.
 
     Returns:
-        `dict`: `codebook_size`, `leaves_alive` (leaves with a training point), `leaves_used` and `perplexity` (on these
-        features) and `quantization_error` (mean squared distance to the centroid over the mean squared distance to the mean).
+        `dict`: `codebook_size`, `leaves_alive` (leaves with a training point), `leaves_used` and `perplexity` (on
+        these features) and `quantization_error` (mean squared distance to the centroid over that to the mean).
     """
     ids = codebook.encode(features)
     points = codebook.prepare(features)

@@ -32,9 +32,9 @@ class VisualCodebookConfig(PreTrainedConfig):
 class VisualCodebook(PreTrainedModel):
     """Hierarchical k-means codebook: feature to visual id, and back to a centroid.
 
-    Level l holds `branches ** (l + 1)` centroids; the children of node n are the nodes `n * branches ... (n + 1) * branches - 1` one
-    level down, so a visual id spells its path in base `branches`. A child that got no training point has count 0, carries its
-    parent's centroid and is never chosen.
+    Level l holds `branches ** (l + 1)` centroids; one level down, the children of node n are the nodes
+    `n * branches ... (n + 1) * branches - 1`, so a visual id spells its path in base `branches`. A child that got no
+    training point has count 0, carries its parent's centroid and is never chosen.
 
     Args:
         config ([`VisualCodebookConfig`]): The configuration.
@@ -71,7 +71,8 @@ class VisualCodebook(PreTrainedModel):
         features = torch.as_tensor(features)
         if features.ndim != 2 or features.shape[1] != self.config.feature_size:
             raise ValueError(
-                f"Features have shape {tuple(features.shape)}; this codebook takes (clips, {self.config.feature_size})."
+                f"Features have shape {tuple(features.shape)}; "
+                f"this codebook takes (clips, {self.config.feature_size})."
             )
         features = features.to(self.mean.device, torch.float32)
         bad = (~torch.isfinite(features).all(1)).nonzero()
@@ -85,7 +86,7 @@ class VisualCodebook(PreTrainedModel):
 
     @torch.inference_mode()
     def encode(self, features, batch_size=4096):
-        """Visual ids of features, by walking down the tree: `levels * branches` distances each instead of `codebook_size`.
+        """Visual ids of features, down the tree: `levels * branches` distances each instead of `codebook_size`.
 
         Args:
             features (`torch.Tensor` or `numpy.ndarray` of shape `(clips, feature_size)`): One float vector a clip.

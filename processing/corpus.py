@@ -2,8 +2,8 @@
 
     videos ──(speech, clips, backbone)──► OUTPUT/features/*.parquet ──(codebook)──► OUTPUT/rows, a saved Dataset
 
-The expensive first half is written shard by shard, so a killed run goes on where it stopped and the codebook can be fitted, or
-fitted again, at any time. The second half takes seconds.
+The expensive first half is written shard by shard, so a killed run goes on where it stopped and the codebook can be
+fitted, or fitted again, at any time. The second half takes seconds.
 """
 
 import hashlib
@@ -36,8 +36,8 @@ def find_videos(folder):
         folder (`str` or `os.PathLike`): Searched with its subfolders.
 
     Returns:
-        `dict[str, pathlib.Path]`: Path by video id, which is the path inside the folder without its ending (with it where two
-        files differ in nothing else), in order.
+        `dict[str, pathlib.Path]`: Path by video id, which is the path inside the folder without its ending (with it
+        where two files differ in nothing else), in order.
 
     Raises:
         ValueError: There is no such folder, or no video in it.
@@ -51,29 +51,29 @@ def find_videos(folder):
     names = [path.relative_to(folder).with_suffix("").as_posix() for path in paths]
     return {
         name if names.count(name) == 1 else path.relative_to(folder).as_posix(): path
-        for name, path in zip(names, paths)
+        for name, path in zip(names, paths, strict=True)
     }
 
 
 def build_corpus(videos, processor, output_dir, levels=4, branches=12, seed=0, shard_size=16):
     """Takes videos through the whole way, from files to rows of sentences and visual ids.
 
-    Run again with the same folder it does only what is missing: videos that are new, or that a killed run had not reached.
+    Run again with the same folder it does only what is missing: new videos, and those a killed run had not reached.
 
     Args:
         videos (`dict[str, pathlib.Path]`): Path by video id, as of [`find_videos`].
-        processor ([`VideoBertProcessor`]): With `asr_model` and `backbone`. Without a codebook, one is fitted on these videos and
-            put into the processor, whose tokenizer gets the visual tokens.
+        processor ([`VideoBertProcessor`]): With `asr_model` and `backbone`. Without a codebook, one is fitted on
+            these videos and put into the processor, whose tokenizer gets the visual tokens.
         output_dir (`str` or `os.PathLike`): Gets `features/` and `rows/`.
         levels, branches (`int`): Shape of the codebook where one is fitted; 4 and 12 in the paper.
         seed (`int`): Of the codebook.
         shard_size (`int`): Videos described, and lost by a crash, at a time.
 
     Returns:
-        [`datasets.Dataset`]: One row a video, in the order of `videos`. A bad video is a row whose `error` says what is wrong.
+        [`datasets.Dataset`]: One row a video, in the order of `videos`; the `error` of a bad one says what is wrong.
 
     Raises:
-        ValueError: The folder was begun with another speech model or backbone, or there is nothing to fit a codebook on.
+        ValueError: The folder was begun with another speech model or backbone, or there are no clips to fit.
     """
     output_dir = Path(output_dir)
     extract_features(videos, processor, output_dir / "features", shard_size)
@@ -100,7 +100,7 @@ def build_corpus(videos, processor, output_dir, levels=4, branches=12, seed=0, s
 
 
 def extract_features(videos, processor, folder, shard_size=16):
-    """Describes the videos that no shard of the folder holds yet, `shard_size` at a time, and writes a shard for each lot.
+    """Describes the videos that no shard of the folder holds yet, and writes a shard for every `shard_size` of them.
 
     A shard is named after what is in it, so several processes may fill one folder with different videos.
     """

@@ -6,8 +6,8 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 USAGE = """# {name}
 
-A [VideoBERT](https://arxiv.org/abs/1904.01766) (Sun et al., ICCV 2019): one BERT over the words of a narration and the visual tokens of
-its video, trained with the cloze task and with linguistic-visual alignment.
+A [VideoBERT](https://arxiv.org/abs/1904.01766) (Sun et al., ICCV 2019): one BERT over the words of a narration and
+the visual tokens of its video, trained with the cloze task and with linguistic-visual alignment.
 
 ## Use
 
@@ -16,7 +16,7 @@ from transformers import AutoModelForMaskedLM, AutoProcessor
 
 processor = AutoProcessor.from_pretrained("{name}", trust_remote_code=True)
 model = AutoModelForMaskedLM.from_pretrained("{name}", trust_remote_code=True)
-inputs = processor(text="now let me show you how to [MASK] the [MASK]", videos="video.mp4")
+inputs = processor(text="now let me show you how to [MASK] the [MASK].", videos="video.mp4")
 logits = model(**inputs).logits
 ```
 
@@ -47,7 +47,7 @@ def write_model_card(folder, model, processor, results, training, table=""):
         folder (`str` or `os.PathLike`): The saved model.
         model ([`VideoBertForPreTraining`]): The model.
         processor ([`VideoBertProcessor`]): Its processor.
-        results (`dict[str, float]`): Measured figures; those named `verb_…` and `object_…` go into the card's metadata.
+        results (`dict[str, float]`): Measured figures; `verb_…` and `object_…` go into the card's metadata.
         training (`dict`): The training arguments worth telling.
         table (`str`, *optional*): The results as a markdown table, shown as they are.
     """

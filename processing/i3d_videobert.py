@@ -1,7 +1,7 @@
 """Inflated 3D ConvNet (I3D): 1.5 s of video in, one 1024-d feature out.
 
-Source of the architecture: Carreira and Zisserman, "Quo Vadis, Action Recognition?", CVPR 2017. It is the closest relative of
-the S3D of the VideoBERT paper (section 4.2) whose Kinetics weights come in a package.
+Source of the architecture: Carreira and Zisserman, "Quo Vadis, Action Recognition?", CVPR 2017. It is the closest
+relative of the S3D of the VideoBERT paper (section 4.2) whose Kinetics weights come in a package.
 """
 
 import torch
@@ -48,7 +48,7 @@ def same_padding(x, kernel, stride):
     Zeros serve the max pools as well, since everything pooled has passed a ReLU.
     """
     pads = []
-    for size, k, s in zip(reversed(x.shape[2:]), reversed(kernel), reversed(stride)):
+    for size, k, s in zip(reversed(x.shape[2:]), reversed(kernel), reversed(stride), strict=True):
         total = max((-(-size // s) - 1) * s + k - size, 0)
         pads += [total // 2, total - total // 2]
     return F.pad(x, pads) if any(pads) else x

@@ -24,14 +24,14 @@ class VideoBertProcessorKwargs(ProcessingKwargs, total=False):
 class VideoBertProcessor(ProcessorMixin):
     """Turns videos and text into what VideoBERT reads (paper, sections 3.2 and 4.2).
 
-    Text alone needs neither the speech model nor the video network: both are kept by id and built when a video first asks for them.
+    Text alone needs neither speech model nor video network: both are kept by id and built at the first video.
 
     Args:
         video_processor ([`VideoBertVideoProcessor`]): Cuts a video into clips and prepares their pixels.
         tokenizer ([`BertTokenizer`]): The joint vocabulary of `joint_tokenizer`.
         asr_model (`str`, *optional*): Hub id or folder of a Whisper checkpoint.
         backbone (`str`, *optional*): Hub id or folder of the video network whose features the codebook was fitted on.
-        codebook ([`VisualCodebook`], *optional*): Feature to visual id. Saved with the processor, in its `codebook/` folder.
+        codebook ([`VisualCodebook`], *optional*): Feature to visual id. Saved with the processor, in `codebook/`.
     """
 
     valid_processor_kwargs = VideoBertProcessorKwargs
@@ -92,7 +92,7 @@ class VideoBertProcessor(ProcessorMixin):
         self.codebook = codebook
         self.tokenizer = joint_tokenizer(self.tokenizer, codebook.config.codebook_size)
 
-    # --- the joint sequence -------------------------------------------------------------------------------------------
+    # --- the joint sequence ------------------------------------------------------------------------------------------
 
     @property
     def visual_token_offset(self):
@@ -104,12 +104,13 @@ class VideoBertProcessor(ProcessorMixin):
 
         Args:
             text (`str` or `list[str]`, *optional*): One text, or one for each video.
-            videos (*optional*): One video or a list of them: a path, the bytes of a file, frames `(T, 3, H, W)`, or visual ids
-                (a list or 1-d tensor of integers) where a video has been tokenised already.
-            kwargs: `padding`, `truncation`, `max_length`, `pad_to_multiple_of` and `return_tensors`, as for any tokenizer.
+            videos (*optional*): One video or a list of them: a path, the bytes of a file, frames `(T, 3, H, W)`, or
+                visual ids (a list or 1-d tensor of integers) where a video has been tokenised already.
+            kwargs: `padding`, `truncation`, `max_length`, `pad_to_multiple_of`, `return_tensors`, as for tokenizers.
 
         Returns:
-            [`BatchFeature`]: `input_ids`, `attention_mask` and `token_type_ids` (0 language, 1 vision), `(batch, length)` int64.
+            [`BatchFeature`]: `input_ids`, `attention_mask` and `token_type_ids` (0 language, 1 vision), int64 of shape
+            `(batch, length)`.
 
         Raises:
             ValueError: Neither text nor videos, unequal numbers of them, or a visual id outside the codebook.
@@ -125,7 +126,7 @@ class VideoBertProcessor(ProcessorMixin):
         words = self.tokenizer(texts, add_special_tokens=False)["input_ids"] if texts is not None else [[]] * batch
         limit = options.pop("max_length", None) or self.tokenizer.model_max_length
         rows = {"input_ids": [], "token_type_ids": []}
-        for text_ids, video_ids in zip(words, visual_ids if visual_ids is not None else [[]] * batch):
+        for text_ids, video_ids in zip(words, visual_ids if visual_ids is not None else [[]] * batch, strict=True):
             ids, types = joint_sequence(
                 text_ids, video_ids, max_length=limit if options["truncation"] else None, **self.sequence_ids()
             )
@@ -173,7 +174,7 @@ class VideoBertProcessor(ProcessorMixin):
                 raise ValueError(f"Visual id {i} is outside the codebook, whose ids are 0 to {size - 1}.")
         return ids
 
-    # --- from a video to a row ----------------------------------------------------------------------------------------
+    # --- from a video to a row ---------------------------------------------------------------------------------------
 
     def tokenize(self, video, video_id=None):
         """The whole way of one video: speech, clips, features, visual ids.
@@ -183,8 +184,8 @@ class VideoBertProcessor(ProcessorMixin):
             video_id (`str`, *optional*): Name of the row; by default the file's name without its ending.
 
         Returns:
-            `dict`: The row: `video_id, duration, has_speech, sentences, visual_ids, error`. A video that cannot be read has an
-            `error` that says why, and whatever could be read of it.
+            `dict`: The row: `video_id, duration, has_speech, sentences, visual_ids, error`. A video that cannot be
+            read has an `error` that says why, and whatever could be read of it.
         """
         (described,) = self.describe([video], [video_id])
         features = described.pop("features")
@@ -203,15 +204,14 @@ class VideoBertProcessor(ProcessorMixin):
             `list[dict]`: Rows with `features` `(clips, D)` float32 in the place of `visual_ids`.
         """
         rows, speech = [], []
-        for video, video_id in zip(videos, video_ids or [None] * len(videos)):
+        for video, video_id in zip(videos, video_ids or [None] * len(videos), strict=True):
             row, sound = self._read(video, video_id)
             rows.append(row)
             speech.append(sound)
         heard = [i for i, sound in enumerate(speech) if sound is not None]
         durations = [rows[i]["duration"] for i in heard]
-        for i, sentences in zip(
-            heard, self._speech().transcribe([speech[i] for i in heard], durations) if heard else []
-        ):
+        said = self._speech().transcribe([speech[i] for i in heard], durations) if heard else []
+        for i, sentences in zip(heard, said, strict=True):
             rows[i]["sentences"], rows[i]["has_speech"] = sentences, bool(sentences)
         return rows
 
@@ -268,7 +268,7 @@ class VideoBertProcessor(ProcessorMixin):
 
 
 def until_damage(stream, problems):
-    """What a stream gives until a damaged place, which goes into `problems`: the rest of a video is not lost with it."""
+    """What a stream gives until a damaged place, which goes into `problems`: the rest is not lost with it."""
     try:
         yield from stream
     except MediaError as error:

@@ -15,8 +15,8 @@ def visual_token(visual_id):
 def joint_tokenizer(text_tokenizer, codebook_size):
     """Puts words and visual tokens in one vocabulary (paper, section 3.2).
 
-    `[>]` takes the unused slot `[unused0]`, so every row of a text checkpoint keeps its place; visual id i becomes token
-    `<v_i>` with id `len(text vocabulary) + i`.
+    `[>]` takes the unused slot `[unused0]`, so every row of a text checkpoint keeps its place; visual id i becomes
+    token `<v_i>` with id `len(text vocabulary) + i`.
 
     Args:
         text_tokenizer ([`BertTokenizer`]): The tokenizer of the text checkpoint.
@@ -30,7 +30,7 @@ def joint_tokenizer(text_tokenizer, codebook_size):
     """
     if not isinstance(text_tokenizer, BertTokenizer):
         raise ValueError(
-            f"The text tokenizer is a {type(text_tokenizer).__name__}; VideoBERT starts from BERT's WordPieces (BertTokenizer)."
+            f"The text tokenizer is a {type(text_tokenizer).__name__}; VideoBERT starts from a BertTokenizer."
         )
     vocab = text_tokenizer.get_vocab()
     if JOIN_SLOT not in vocab:

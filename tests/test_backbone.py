@@ -43,7 +43,7 @@ def video_mae(tmp_path):
 
 
 def test_transformers_video_model_equals_itself(video_mae):
-    """A model of transformers sees the frames it was made for, and its mean output is the feature, whatever the batch."""
+    """A transformers model sees the frames it was made for; its mean output is the feature, whatever the batch."""
     clips = torch.randn(5, 30, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     features = Backbone(str(video_mae), device="cpu", batch_size=2).features(iter(clips))
     picked = clips[:, [1, 5, 9, 13, 16, 20, 24, 28]]  # middles of eight equal parts of 30 frames

@@ -110,7 +110,7 @@ def test_masks_are_read_in_their_place():
     found = torch.cat(list(mask_logits(model, tokenizer, videos, batch_size=3)))
     assert found.shape == (4, 2, OFFSET)
     for visual_ids, expected in zip(videos, found, strict=True):
-        words = tokenizer("now let me show you how to [MASK] the [MASK]", add_special_tokens=False)["input_ids"]
+        words = tokenizer("now let me show you how to [MASK] the [MASK].", add_special_tokens=False)["input_ids"]
         sequence = [4, *words] + ([1] if visual_ids else []) + [OFFSET + number for number in visual_ids]
         # The model has 40 positions; a longer video is cut at its end, before [SEP].
         input_ids = torch.tensor([[*sequence[:39], 5]])

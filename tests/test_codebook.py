@@ -42,7 +42,7 @@ def test_kmeans_is_as_tight_as_scikit_learn():
 
 
 def test_tree_separates_blobs():
-    """Nine blobs and 3 x 3 leaves: points share an id exactly when they share a blob, and nothing is lost in the tree."""
+    """Nine blobs and 3 x 3 leaves: points share an id exactly when they share a blob; none is lost in the tree."""
     features, labels = blobs()
     codebook = fit(features, normalize=False)
     ids = codebook.encode(features)
@@ -51,7 +51,7 @@ def test_tree_separates_blobs():
 
 
 def test_walk_takes_the_nearest_child_on_each_level():
-    """A tree written by hand: the second level is searched only below the winner of the first (hierarchical, not flat)."""
+    """A tree by hand: the second level is searched only below the winner of the first (hierarchical, not flat)."""
     codebook = VisualCodebook(VisualCodebookConfig(levels=2, branches=2, feature_size=1, normalize=False))
     codebook.tree[0].data = torch.tensor([[0.0], [10.0]])
     codebook.tree[1].data = torch.tensor([[-1.0], [1.0], [4.0], [12.0]])
@@ -86,7 +86,7 @@ def test_every_training_point_gets_the_leaf_it_was_counted_in(points, levels, br
 def test_same_seed_same_codebook_and_ids_do_not_depend_on_the_batch():
     features, _ = blobs(seed=3)
     first, second = fit(features, seed=5), fit(features, seed=5)
-    assert all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters()))
+    assert all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True))
     assert torch.equal(first.encode(features), first.encode(features, batch_size=7))
 
 

@@ -1,4 +1,4 @@
-"""Protects the corpus: one row a video whatever happens, shards that resume after a kill, and settings that never mix."""
+"""Protects the corpus: one row a video whatever happens, shards that resume after a kill, settings that never mix."""
 
 import numpy as np
 import pytest
@@ -88,7 +88,7 @@ def test_nothing_to_fit_on_is_said(tmp_path):
 
 
 def test_find_videos(tmp_path):
-    """Names come from the place in the folder; two files of one name keep their endings; other files are passed over."""
+    """Names come from the place in the folder; two files of one name keep their endings; others are passed over."""
     for name in ("b/clip.mp4", "a.MP4", "same.mkv", "same.webm", "notes.txt"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()

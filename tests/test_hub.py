@@ -8,9 +8,7 @@ from processing.hub import write_model_card
 
 
 def test_card_tells_parts_and_figures(tmp_path):
-    model = SimpleNamespace(
-        config=SimpleNamespace(num_hidden_layers=6, hidden_size=384, num_attention_heads=12)
-    )
+    model = SimpleNamespace(config=SimpleNamespace(num_hidden_layers=6, hidden_size=384, num_attention_heads=12))
     codebook = SimpleNamespace(config=SimpleNamespace(codebook_size=256, levels=2, branches=16))
     processor = SimpleNamespace(
         visual_token_offset=30522,
@@ -24,8 +22,10 @@ def test_card_tells_parts_and_figures(tmp_path):
     results = {"verb_top1": 0.81234, "object_top5": 0.9, "seconds": 600}
     write_model_card(folder, model, processor, results, {"max_steps": 500}, "| a | table |")
     card = ModelCard.load(folder / "README.md")
-    assert {(r.metric_name, r.metric_value) for r in card.data.eval_results} == {("verb_top1", 0.8123), ("object_top5", 0.9)}
+    found = {result.metric_name: result.metric_value for result in card.data.eval_results}
+    assert found == {"verb_top1": 0.8123, "object_top5": 0.9}
     assert card.data.library_name == "transformers" and "videobert" in card.data.tags
-    for part in ("30522 words, 256 visual tokens (2 levels of 16)", "`whisper-tiny.en`", "max_steps: 500", "| a | table |"):
+    vocabulary = "30522 words, 256 visual tokens (2 levels of 16)"
+    for part in (vocabulary, "`whisper-tiny.en`", "max_steps: 500", "| a | table |"):
         assert part in card.text
     assert "somewhere" not in card.text

@@ -1,4 +1,4 @@
-"""Protects the rows that the demo trains on: complete, made by the codebook beside them, and honest about what is held out."""
+"""Protects the rows the demo trains on: complete, made by the codebook beside them, honest about what is held out."""
 
 import pytest
 from datasets import Dataset
@@ -27,7 +27,7 @@ def test_every_video_is_there_with_every_clip(kept):
 
 
 def test_every_training_clip_is_counted_in_the_codebook(kept):
-    """Rows and codebook belong together: the leaves' counts are those of the training rows, and of no held-out video."""
+    """Rows and codebook belong together: the leaves count the clips of the training rows, and of no held-out video."""
     rows, _ = kept
     codebook = VisualCodebook.from_pretrained(KEPT / "codebook")
     found = [0] * codebook.config.codebook_size

@@ -170,7 +170,8 @@ def test_held_out_figures_are_those_counted_by_hand():
     accelerator, model = Accelerator(cpu=True), tiny_model()
     data = SegmentDataset(cooking_rows(), tiny_tokenizer(), OFFSET, max_length=64)
     collator = VideoBertDataCollator(tiny_tokenizer(), OFFSET, CODEBOOK_SIZE)
-    metrics = evaluate(accelerator, model, make_loader(data, collator, 5, 0), OFFSET)
+    loader = accelerator.prepare(make_loader(data, collator, 5, 0))
+    metrics = evaluate(accelerator, model, loader, OFFSET)
     assert model.training
     batch = collator([data[index] for index in range(len(data))])
     outputs = model.eval()(**batch)
@@ -181,6 +182,16 @@ def test_held_out_figures_are_those_counted_by_hand():
     judged = batch["alignment_labels"] != -100
     right = outputs.alignment_logits.argmax(-1)[judged] == batch["alignment_labels"][judged]
     assert metrics["alignment_accuracy"] == pytest.approx(right.float().mean().item())
+
+
+def test_held_out_examples_stay_the_same():
+    """A curve over training compares the same examples: an untouched model has the same figures every time."""
+    accelerator, model = Accelerator(cpu=True), tiny_model()
+    data = SegmentDataset(cooking_rows(), tiny_tokenizer(), OFFSET, max_length=64)
+    collator = VideoBertDataCollator(tiny_tokenizer(), OFFSET, CODEBOOK_SIZE)
+    loader = accelerator.prepare(make_loader(data, collator, 5, 0))
+    first, second, third = (evaluate(accelerator, model, loader, OFFSET) for _ in range(3))
+    assert first == second == third
 
 
 def test_windows_keep_every_batch():

@@ -1,4 +1,4 @@
-"""Protects the one door for users: the joint sequence, what is saved and loaded, and rows out of videos, good and bad."""
+"""Protects the one door for users: the joint sequence, what is saved and loaded, rows out of good and bad videos."""
 
 import subprocess
 
@@ -58,7 +58,7 @@ def processor(tiny_backbone, tiny_text_model):
 
 @pytest.fixture(scope="session")
 def silent_video(tmp_path_factory):
-    """4.6 s at 25 fps without sound: three clips, the last of them kept since more than half of it is there... """
+    """4.6 s at 25 fps without sound: three clips, the last of them kept since more than half of it is there."""
     path = tmp_path_factory.mktemp("videos") / "silent.mp4"
     make_video(path, "testsrc=s=64x48:r=25:d=4.6")
     return path
@@ -175,7 +175,7 @@ def test_a_narrated_video_becomes_the_row_it_should(kitchen_videos, whisper_tiny
     assert row["error"] is None and row["has_speech"] and abs(row["duration"] - truth[video_id]["duration"]) < 0.1
     assert len(row["features"]) == round(row["duration"] / 1.5)
     ends = [0.0] + [sentence["end"] for sentence in row["sentences"]]
-    for sentence, before in zip(row["sentences"], ends):
+    for sentence, before in zip(row["sentences"], ends, strict=False):
         assert before <= sentence["start"] < sentence["end"] <= row["duration"]
     assert abs(row["sentences"][0]["start"] - spoken[0]["start"]) < 0.5
     assert abs(row["sentences"][-1]["end"] - spoken[-1]["end"]) < 0.5

@@ -1,4 +1,4 @@
-"""Protects the whole way on real and awkward files: 40 videos and sounds that lie beside the project on some machines."""
+"""Protects the whole way on real, awkward files: 40 videos and sounds that lie beside the project on some machines."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""A folder of model and processor is all that anybody needs: a process without this package gets the same rows and numbers."""
+"""A folder of model and processor is all that anybody needs: a process without this package gets the same."""
 
 import json
 import subprocess
@@ -44,7 +44,7 @@ AutoProcessor.from_pretrained(sys.argv[4] + "_again", **trust)
 
 
 def test_a_saved_folder_opens_with_and_without_the_package(tiny_backbone, tiny_text_model, tmp_path):  # noqa: F811
-    """Config, model, cloze head and processor through the Auto classes: equal to the last bit in all three processes."""
+    """Config, model, cloze head, processor through the Auto classes: equal to the last bit in all three processes."""
     codebook = fit_codebook(torch.randn(60, 16, generator=torch.Generator().manual_seed(0)), 2, 3, progress=False)
     processor = VideoBertProcessor.from_models(tiny_text_model, backbone=tiny_backbone, codebook=codebook)
     torch.manual_seed(0)

@@ -1,4 +1,4 @@
-"""Protects the packaged weights: nothing is executed, nothing but the pinned file is taken, no half folder is left behind."""
+"""Protects the packaged weights: nothing is executed, only the pinned file is taken, no half folder is left behind."""
 
 import io
 import pickle

