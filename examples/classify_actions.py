@@ -3,8 +3,8 @@
     python examples/classify_actions.py --model runs/kitchen --corpus runs/kitchen/work/test/rows \
         --truth runs/kitchen/work/test/truth.jsonl
 
-The model reads "now let me show you how to [MASK] the [MASK]." with a step's visual tokens: the first mask is the verb,
-the second the object. A line of the truth file is one video, with times in seconds:
+The model reads "now let me show you how to [MASK] the [MASK]." with a step's visual tokens: the first mask is the
+verb, the second the object. A line of the truth file is one video, with times in seconds:
 `{"video_id": …, "steps": [{"verb", "object", "start", "end"}]}`. With `--train_corpus` and `--train_truth`, a
 supervised classifier on the same visual tokens says how much they hold at all.
 """

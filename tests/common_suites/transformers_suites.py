@@ -57,7 +57,8 @@ def suites_folder() -> Path:
                 reason = (done.stderr.strip().splitlines() or ["pip said nothing"])[-1]
                 raise RuntimeError(f"pip could not download the source of transformers {version}: {reason}")
             with tarfile.open(next(Path(work).glob("*.tar.gz"))) as archive:
-                archive.extractall(work, filter="data")
+                # Pythons before 3.10.12 and 3.11.4 lack the filter.
+                archive.extractall(work, **({"filter": "data"} if hasattr(tarfile, "data_filter") else {}))
             tests = Path(work) / f"transformers-{version}" / "tests"
             (tests / "__init__.py").touch()
             try:
