@@ -18,9 +18,13 @@ lint: setup
 setup: ffmpeg $(VENV)/installed
 
 $(VENV)/installed: setup.py
-	$(PYTHON) -m venv $(VENV) || ($(PYTHON) -m pip install --user virtualenv && $(PYTHON) -m virtualenv $(VENV))
+	# Debian's Python may come without venv; virtualenv then does the same from a folder of its own.
+	$(PYTHON) -m venv $(VENV) || ($(PYTHON) -m pip install --quiet --target build/virtualenv virtualenv && \
+		PYTHONPATH=build/virtualenv $(PYTHON) -m virtualenv --clear $(VENV))
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet --editable ".[demo,test]"
+	@$(BIN)/python -c "import torchcodec" || (echo "FFmpeg's shared libraries are missing (a static ffmpeg has none): \
+	install FFmpeg with your package manager." >&2; exit 1)
 	touch $@
 
 # torchcodec decodes with FFmpeg's shared libraries, and the kitchen encodes with its program.

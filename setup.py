@@ -25,13 +25,14 @@ setup(
     ],
     extras_require={
         # What `make demo` needs besides. Piper (GPL-3) is the kitchen's narrator; the package never imports it.
-        "demo": ["matplotlib>=3.10", "pillow", "piper-tts>=1.8", "scikit-learn>=1.7", "tensorboard>=2.20"],
+        "demo": ["matplotlib>=3.10", "pillow", "piper-tts>=1.8", "tensorboard>=2.20"],
         "test": [
             "hypothesis>=6",
             "parameterized>=0.9",
             "pytest>=8",
             "pytest-timeout>=2",
             "ruff>=0.14",
+            "scikit-learn>=1.7",
         ],
     },
 )

@@ -1,7 +1,7 @@
 """Zero-shot action classification (paper, section 4.4): which deed, and on what? Nothing is trained for it.
 
-    python examples/classify_actions.py --model runs/kitchen --corpus runs/kitchen/work/test/rows \
-        --truth runs/kitchen/work/test/truth.jsonl
+    python examples/classify_actions.py --model runs/kitchen --corpus runs/kitchen/rows/held_out.parquet \
+        --truth runs/kitchen/rows/truth.jsonl
 
 The model reads "now let me show you how to [MASK] the [MASK]." with a step's visual tokens: the first mask is the
 verb, the second the object. A line of the truth file is one video, with times in seconds:
@@ -114,7 +114,8 @@ def rank_words(logits: torch.Tensor, words: torch.Tensor) -> torch.Tensor:
     Returns:
         `torch.Tensor` of shape (N,): int64, 1 … V.
     """
-    return (logits >= logits.gather(1, words[:, None])).sum(dim=1)
+    # "Not less" rather than "at least": NaN is neither, and must not come first.
+    return (~(logits < logits.gather(1, words[:, None]))).sum(dim=1)
 
 
 def action_ranks(model, processor, segments: Sequence[Mapping], visual_ids, batch_size: int) -> dict[str, np.ndarray]:

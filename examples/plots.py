@@ -54,8 +54,8 @@ def plot_timeline(row: Mapping, filled: Sequence[Mapping], path: str | Path, vid
         video (path, bytes or open file, *optional*): the video itself; without it there are no frames.
     """
     clips = len(row["visual_ids"])
-    heights = ([1.6] if video is not None else []) + [0.5, 1.5, 1.2]
-    size = (max(8, 0.55 * clips), 0.6 + sum(heights))
+    heights = ([0.85] if video is not None else []) + [0.4, 1.5, 1.0]
+    size = (max(8, 0.85 * clips), 0.8 + sum(heights))  # frames come out about square
     figure, rows = plt.subplots(
         len(heights), sharex=True, figsize=size, height_ratios=heights, layout="constrained", squeeze=False
     )

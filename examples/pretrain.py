@@ -11,10 +11,10 @@ One's own videos:
         --text_model google-bert/bert-base-uncased --max_length 512 --max_steps 100000 --learning_rate 1e-5 \
         --freeze_input_embeddings --trailing_seconds 0
 
-Rows that `build_corpus.py` made, with the processor that made them, on several GPUs, going on where it stopped:
+Rows that an earlier run made, with its processor, on several GPUs, going on where it stopped:
 
-    accelerate launch --num_processes 8 --mixed_precision bf16 examples/pretrain.py --corpus corpus/rows \
-        --processor corpus/processor --output_dir runs/mine --max_length 512 --resume_from_checkpoint latest
+    accelerate launch --num_processes 8 --mixed_precision bf16 examples/pretrain.py --corpus runs/mine/corpus/rows \
+        --processor runs/mine --output_dir runs/mine --max_length 512 --resume_from_checkpoint latest
 
 Held-out figures and losses go to TensorBoard (`tensorboard --logdir runs`), all numbers to `all_results.json`.
 """
@@ -22,19 +22,21 @@ Held-out figures and losses go to TensorBoard (`tensorboard --logdir runs`), all
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import os
 import resource
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 
 import datasets
 import torch
 from accelerate import Accelerator
-from accelerate.utils import DataLoaderConfiguration, set_seed
+from accelerate.utils import DataLoaderConfiguration, InitProcessGroupKwargs, set_seed
 from classify_actions import best_words, evaluate_actions, read_rows, read_truth, results_table, step_segments
 from plots import plot_losses, plot_timeline
 from training import train
@@ -42,7 +44,7 @@ from training import train
 from modeling_videobert import VideoBertForPreTraining
 from processing import VideoBertProcessor
 from processing.collator import VideoBertDataCollator
-from processing.corpus import build_corpus, find_videos
+from processing.corpus import build_corpus, extract_features, find_videos
 from processing.hub import write_model_card
 from processing.segments import REGIMES, SegmentDataset, row_segments
 
@@ -68,7 +70,7 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--truth", type=Path, help="true steps, one JSON object a line, to evaluate with")
     parser.add_argument("--test_share", type=float, default=0.1, help="share of the videos that is held out")
     parser.add_argument("--from_scratch", action="store_true", help="make the kitchen's videos and rows anew")
-    parser.add_argument("--output_dir", type=Path, default=Path("runs/kitchen"))
+    parser.add_argument("--output_dir", type=Path, help="default: runs/kitchen, or runs/ and the name of the source")
     # Models that it is made of, by Hub id or folder; for the kitchen they come from packages
     parser.add_argument("--text_model", help="text BERT to start from: google-bert/bert-base-uncased")
     parser.add_argument("--asr_model", help="speech recogniser: openai/whisper-small")
@@ -109,8 +111,12 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
     args = parser.parse_args(arguments)
     if args.corpus and not args.processor:
         parser.error("--corpus needs --processor, which knows the words and the codebook of these rows")
+    if args.checkpoints_kept < 1:
+        parser.error(f"--checkpoints_kept is {args.checkpoints_kept}; it must be at least 1")
     if args.videos and args.corpus:
         parser.error("--videos and --corpus exclude each other")
+    source = args.videos or args.corpus
+    args.output_dir = args.output_dir or Path("runs") / (source.resolve().name if source else "kitchen")
     return args
 
 
@@ -137,21 +143,42 @@ def own_material(args: argparse.Namespace) -> Material:
         processor, rows = VideoBertProcessor.from_pretrained(args.processor), read_rows(args.corpus)
     else:
         processor = VideoBertProcessor.from_models(args.text_model, args.asr_model, args.backbone)
-        rows = build_corpus(videos, processor, args.output_dir / "corpus", args.levels, args.branches, args.seed)
+        rows = own_rows(args, videos, processor)
     for row in rows.filter(lambda row: bool(row["error"])):
         print(f"damaged: {row['error']}", file=sys.stderr)
     good = rows.filter(lambda row: bool(row["sentences"] or row["visual_ids"]))
-    # Two at least: a misaligned pair needs another video.
-    held_out = max(2, round(args.test_share * len(good)))
-    if len(good) - held_out < 2:
-        raise ValueError(f"{len(good)} of {len(rows)} videos are readable; training and held-out rows need 4 or more.")
-    parts = good.train_test_split(test_size=held_out, seed=args.seed)
+    held_out = held_out_ids(good["video_id"], args.test_share)
+    train_rows = good.filter(lambda row: row["video_id"] not in held_out)
+    if len(train_rows) < 2:
+        raise ValueError(
+            f"{len(good)} of {len(rows)} videos hold anything; 4 are the least, since a misaligned pair takes another "
+            "video, in training and held out."
+        )
+    test_rows = good.filter(lambda row: row["video_id"] in held_out)
     truth = read_truth(args.truth) if args.truth else {}
-    return Material(parts["train"], parts["test"], processor, truth, videos)
+    return Material(train_rows, test_rows, processor, truth, videos)
+
+
+def own_rows(args: argparse.Namespace, videos: Mapping[str, Path], processor: VideoBertProcessor) -> datasets.Dataset:
+    """Rows of one's own videos; the codebook is fitted on those that are not held out."""
+    corpus = args.output_dir / "corpus"
+    described = extract_features(videos, processor, corpus / "features")
+    readable = {row["video_id"] for row in described if row["features"] or row["sentences"]}
+    held_out = held_out_ids(readable.intersection(videos), args.test_share)
+    fit_on = [video_id for video_id in videos if video_id in readable - held_out]
+    rows = build_corpus(videos, processor, corpus, fit_on, args.levels, args.branches, args.seed)
+    processor.save_pretrained(args.output_dir)  # the rows are of no use without it, should training be stopped
+    return rows
+
+
+def held_out_ids(video_ids: Iterable[str], share: float) -> set[str]:
+    """About `share` of the videos, two at least, drawn by their names: a video that is added moves no other one."""
+    draws = {video_id: int(hashlib.sha256(video_id.encode()).hexdigest()[:8], 16) / 2**32 for video_id in video_ids}
+    return {video_id for video_id in draws if draws[video_id] < share} | set(sorted(draws, key=draws.get)[:2])
 
 
 def make_model(args: argparse.Namespace, material: Material) -> VideoBertForPreTraining:
-    return VideoBertForPreTraining.from_text_checkpoint(
+    model = VideoBertForPreTraining.from_text_checkpoint(
         args.text_model,
         centroids=material.processor.codebook.centroids(),
         freeze_input_embeddings=args.freeze_input_embeddings,
@@ -160,6 +187,13 @@ def make_model(args: argparse.Namespace, material: Material) -> VideoBertForPreT
         visual_cloze_weight=args.visual_cloze_weight,
         alignment_weight=args.alignment_weight,
     )
+    offsets = material.processor.visual_token_offset, model.config.visual_token_offset
+    if offsets[0] != offsets[1]:
+        raise ValueError(
+            f"Visual tokens begin at {offsets[0]} in the processor and at {offsets[1]} in {args.text_model}; the "
+            "processor of the rows and --text_model must share one vocabulary."
+        )
+    return model
 
 
 def make_data(args: argparse.Namespace, material: Material, config):
@@ -188,29 +222,36 @@ def make_data(args: argparse.Namespace, material: Material, config):
     return *data, collator
 
 
-def evaluate_saved(args: argparse.Namespace, material: Material) -> tuple[dict, str]:
-    """Zero-shot action classification with the model as it was saved, and a timeline of one held-out video."""
-    model = VideoBertForPreTraining.from_pretrained(args.output_dir)
+def evaluate_saved(model, args: argparse.Namespace, material: Material) -> tuple[dict, str]:
+    """Zero-shot action classification where true steps are known, and what it takes to do it again."""
     segments = step_segments(material.test_rows, material.truth)
-    results, table = {}, ""
-    if segments:
-        train_segments = step_segments(material.train_rows, material.truth)
-        results = evaluate_actions(model, material.processor, segments, args.batch_size, train_segments)
-        table = results_table(results)
-    draw_timeline(model, material, segments, args.output_dir / "timeline.png")
-    return results, table
+    if not segments:
+        return {}, ""
+    train_segments = step_segments(material.train_rows, material.truth)
+    results = evaluate_actions(model, material.processor, segments, args.batch_size, train_segments)
+    (args.output_dir / "rows").mkdir(exist_ok=True)
+    for name, rows in (("held_out", material.test_rows), ("train", material.train_rows)):
+        rows.to_parquet(args.output_dir / "rows" / f"{name}.parquet")
+    lines = [json.dumps({"video_id": video_id, "steps": steps}) for video_id, steps in material.truth.items()]
+    (args.output_dir / "rows" / "truth.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return results, results_table(results)
 
 
-def draw_timeline(model, material: Material, segments: list[dict], path: Path) -> None:
+def draw_timeline(model, material: Material, path: Path) -> None:
     """A held-out video with speech, one whose frames are at hand if there is one; with its true steps where known."""
-    row = max(material.test_rows, key=lambda row: (bool(row["sentences"]), row["video_id"] in material.videos))
-    parts = [segment for segment in segments if segment["video_id"] == row["video_id"]]
+
+    def fitness(row):
+        return not row["error"], bool(row["sentences"]), row["video_id"] in material.videos
+
+    row = max(material.test_rows, key=fitness)
+    video = None if row["error"] else material.videos.get(row["video_id"])
+    parts = step_segments([row], material.truth)
     parts = parts or [segment._asdict() for segment in row_segments(row)]
     filled = []
     for part, (verb, thing) in zip(parts, best_words(model, material.processor, parts), strict=True):
         right = (verb, thing) == (part["verb"], part["object"]) if "verb" in part else None
         filled.append({"start": part["start"], "end": part["end"], "text": f"{verb} the {thing}", "right": right})
-    plot_timeline(row, filled, path, material.videos.get(row["video_id"]))
+    plot_timeline(row, filled, path, video)
 
 
 def peak_memory_gb() -> float:
@@ -237,9 +278,13 @@ def main(arguments: list[str] | None = None) -> dict:
         project_dir=args.output_dir,
         # Without it a resumed run would draw its batches in another order.
         dataloader_config=DataLoaderConfiguration(use_seedable_sampler=True),
+        # The others wait while the main process tokenises the videos.
+        kwargs_handlers=[InitProcessGroupKwargs(timeout=timedelta(days=7))],
     )
     if accelerator.device.type == "cpu" and accelerator.num_processes == 1:
-        torch.set_num_threads(os.cpu_count())  # `accelerate launch` leaves a process on the CPU one thread
+        # `accelerate launch` leaves a process on the CPU one thread.
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+        torch.set_num_threads(cores)
     settings = {name: value for name, value in vars(args).items() if isinstance(value, (int, float, str))}
     accelerator.init_trackers("logs", config=settings)
     with accelerator.main_process_first():
@@ -257,16 +302,18 @@ def main(arguments: list[str] | None = None) -> dict:
     save(accelerator, model, material.processor, args.output_dir)
     results = {}
     if accelerator.is_main_process:
-        actions, table = evaluate_saved(args, material)
+        saved = VideoBertForPreTraining.from_pretrained(args.output_dir).to(accelerator.device)
+        actions, table = evaluate_saved(saved, args, material)
         results = {**progress.held_out[-1], **actions, "training_seconds": training_seconds}
         results |= {"seconds": time.time() - started, "peak_memory_gb": peak_memory_gb()}
-        plot_losses(progress.history, progress.held_out, args.output_dir / "losses.png")
         # A card says how it was trained, not where things lay.
         training = {name: value for name, value in settings.items() if not isinstance(value, str)}
         training["text_model"] = Path(args.text_model).name if Path(args.text_model).is_dir() else args.text_model
         unwrapped = accelerator.unwrap_model(model)
         write_model_card(args.output_dir, unwrapped, material.processor, results, training, table)
         (args.output_dir / "all_results.json").write_text(json.dumps(results, indent=2) + "\n")
+        plot_losses(progress.history, progress.held_out, args.output_dir / "losses.png")
+        draw_timeline(saved, material, args.output_dir / "timeline.png")
         for name, value in progress.held_out[-1].items():
             print(f"held-out {name}: {value:.3f}" if isinstance(value, float) else f"after {name} {value}")
         print(f"\n{table}\n\n" if table else "", f"saved in {args.output_dir}", sep="")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
@@ -150,8 +151,10 @@ def evaluate(accelerator: Accelerator, model, loader, visual_token_offset: int) 
 
 def save_checkpoint(accelerator: Accelerator, folder: Path, step: int, kept: int) -> None:
     """Write `step_<n>` with all that exact resuming needs, then remove all but the newest `kept`."""
-    accelerator.save_state(str(folder / f"step_{step}"))
+    accelerator.save_state(str(folder / "unfinished"))
+    accelerator.wait_for_everyone()
     if accelerator.is_main_process:
+        (folder / "unfinished").rename(folder / f"step_{step}")
         for old in checkpoints(folder)[:-kept]:
             shutil.rmtree(old)
 
@@ -187,6 +190,9 @@ def train(accelerator: Accelerator, model, train_data, held_out_data, collator, 
     folder = Path(args.output_dir) / "checkpoints"
     if args.resume_from_checkpoint:
         resume(accelerator, folder, args.resume_from_checkpoint)
+    elif accelerator.is_main_process and folder.exists():
+        # Those of an earlier run would pass for this one's; they are put aside, not lost.
+        folder.rename(folder.with_name(f"checkpoints_before_{time.strftime('%Y%m%d_%H%M%S')}"))
 
     bar = tqdm(total=args.max_steps, initial=progress.step, desc="Training", unit="step")
     model.train()

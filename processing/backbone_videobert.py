@@ -9,16 +9,29 @@ from .i3d_videobert import I3DModel
 
 
 def load_preprocessing(backbone):
-    """`size` (shortest edge), `image_mean` and `image_std` that a network wants, from its own processor."""
+    """How a network wants its pixels, from its own processor: options of a `VideoBertVideoProcessor`.
+
+    Args:
+        backbone (`str`): Hub id or folder of a transformers video model.
+
+    Returns:
+        `dict`: `size` (shortest edge), `crop_size`, `rescale_factor`, `image_mean` and `image_std`.
+
+    Raises:
+        ValueError: Its pixels are prepared in a way that clips cannot be.
+    """
     try:
         theirs = AutoVideoProcessor.from_pretrained(backbone)
     except (OSError, ValueError):  # the older video models come with an image processor
         theirs = AutoImageProcessor.from_pretrained(backbone)
-    crop = theirs.crop_size or theirs.size
-    edge = crop["shortest_edge"] if "shortest_edge" in crop else crop["height"]
+    if getattr(theirs, "offset", False) or not theirs.do_normalize:
+        raise ValueError(f"{backbone} wants its pixels shifted or not normalised; clips are rescaled and normalised.")
+    size, crop = dict(theirs.size), (theirs.crop_size if theirs.do_center_crop else None)
+    edge = size.get("shortest_edge") or min(size["height"], size["width"])
     return {
         "size": {"shortest_edge": edge},
-        "crop_size": {"height": edge, "width": edge},
+        "crop_size": {"height": crop["height"], "width": crop["width"]} if crop else {"height": edge, "width": edge},
+        "rescale_factor": theirs.rescale_factor,
         "image_mean": list(theirs.image_mean),
         "image_std": list(theirs.image_std),
     }
@@ -28,8 +41,8 @@ class Backbone:
     """A video network behind one door: clips in, features out.
 
     Args:
-        name_or_path (`str`): Hub id or folder of a transformers video model (VideoMAE, TimeSformer, ViViT, V-JEPA 2,
-            ...) or of our I3D.
+        name_or_path (`str`): Hub id or folder of a transformers video model (VideoMAE, TimeSformer, V-JEPA 2, ...)
+            or of our I3D.
         device (`str`, *optional*): Where it runs.
         dtype (`str`): Precision it runs in; features are float32 in any case.
         batch_size (`int`): Clips a forward pass.

@@ -12,10 +12,12 @@ import os
 from pathlib import Path
 
 import numpy as np
+from accelerate import PartialState
 from accelerate.utils import tqdm
 from datasets import Dataset, Features, List, Value, load_dataset
 
 from .codebook_fitting import fit_codebook
+from .codebook_videobert import VisualCodebook
 
 VIDEO_ENDINGS = {".mp4", ".mkv", ".webm", ".avi", ".mov", ".m4v", ".mpg", ".mpeg", ".ts", ".flv", ".wmv", ".3gp"}
 SENTENCES = List({"text": Value("string"), "start": Value("float64"), "end": Value("float64")})
@@ -55,16 +57,19 @@ def find_videos(folder):
     }
 
 
-def build_corpus(videos, processor, output_dir, levels=4, branches=12, seed=0, shard_size=16):
+def build_corpus(videos, processor, output_dir, fit_on=None, levels=4, branches=12, seed=0, shard_size=16):
     """Takes videos through the whole way, from files to rows of sentences and visual ids.
 
-    Run again with the same folder it does only what is missing: new videos, and those a killed run had not reached.
+    Run again with the same folder it does only what is missing: new videos, those that a killed run had not reached,
+    and those whose row has an error, which may have been repaired. The codebook stays the one that was fitted first.
 
     Args:
         videos (`dict[str, pathlib.Path]`): Path by video id, as of [`find_videos`].
-        processor ([`VideoBertProcessor`]): With `asr_model` and `backbone`. Without a codebook, one is fitted on
-            these videos and put into the processor, whose tokenizer gets the visual tokens.
-        output_dir (`str` or `os.PathLike`): Gets `features/` and `rows/`.
+        processor ([`VideoBertProcessor`]): With `asr_model` and `backbone`. Without a codebook, one is fitted and put
+            into the processor, whose tokenizer gets the visual tokens.
+        output_dir (`str` or `os.PathLike`): Gets `features/`, `rows/`, and `codebook/` where one is fitted.
+        fit_on (iterable of `str`, *optional*): Ids of the videos that a codebook is fitted on, so that held-out ones
+            can stay out of it; by default all.
         levels, branches (`int`): Shape of the codebook where one is fitted; 4 and 12 in the paper.
         seed (`int`): Of the codebook.
         shard_size (`int`): Videos described, and lost by a crash, at a time.
@@ -76,45 +81,54 @@ def build_corpus(videos, processor, output_dir, levels=4, branches=12, seed=0, s
         ValueError: The folder was begun with another speech model or backbone, or there are no clips to fit.
     """
     output_dir = Path(output_dir)
-    extract_features(videos, processor, output_dir / "features", shard_size)
-    described = load_features(output_dir / "features").with_format("numpy")
-    place = {video_id: number for number, video_id in enumerate(described["video_id"])}
-    described = described.select([place[video_id] for video_id in videos])
-    if processor.codebook is None:
-        clips = [features for features in described["features"] if len(features)]
+    described = extract_features(videos, processor, output_dir / "features", shard_size)
+    # A video that was tried again stands in several shards: the row without an error wins.
+    names, errors = described["video_id"][:], described["error"][:]
+    place = {names[number]: number for number in sorted(range(len(names)), key=lambda number: errors[number] is None)}
+    if processor.codebook is None and (output_dir / "codebook").is_dir():
+        processor.add_codebook(VisualCodebook.from_pretrained(output_dir / "codebook"))
+    elif processor.codebook is None:
+        chosen = described.select([place[video_id] for video_id in (videos if fit_on is None else fit_on)])
+        clips = [features for features in chosen.with_format("numpy")["features"] if len(features)]
         if not clips:
-            raise ValueError(f"None of the {len(videos)} videos gave a feature, so there is no codebook to fit.")
-        codebook = fit_codebook(
-            np.concatenate(clips), levels, branches, seed=seed, backbone=Path(processor.backbone).name
-        )
+            raise ValueError(f"None of the {len(chosen)} videos gave a feature, so there is no codebook to fit.")
+        codebook = fit_codebook(np.concatenate(clips), levels, branches, seed=seed, backbone=named(processor.backbone))
+        codebook.save_pretrained(output_dir / "codebook")
         processor.add_codebook(codebook)
-    dataset = described.with_format(None).map(
+    dataset = described.select([place[video_id] for video_id in videos]).map(
         tokenize_features,
         fn_kwargs={"codebook": processor.codebook},
         remove_columns="features",
         features=ROW_FEATURES,
         desc="Visual ids",
     )
-    dataset.save_to_disk(output_dir / "rows")
+    if PartialState().is_main_process:
+        dataset.save_to_disk(output_dir / "rows")
     return dataset
 
 
 def extract_features(videos, processor, folder, shard_size=16):
-    """Describes the videos that no shard of the folder holds yet, and writes a shard for every `shard_size` of them.
+    """Describes the videos that no shard of the folder holds without an error yet, `shard_size` to a new shard.
 
     A shard is named after what is in it, so several processes may fill one folder with different videos.
+
+    Returns:
+        [`datasets.Dataset`]: The rows of all shards, with `features` in the place of `visual_ids`.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     check_settings(folder / "settings.json", processor)
-    done = set(load_features(folder)["video_id"]) if any(folder.glob("*.parquet")) else set()
+    rows = load_features(folder).select_columns(["video_id", "error"]) if any(folder.glob("*.parquet")) else []
+    done = {row["video_id"] for row in rows if row["error"] is None}
     todo = [video_id for video_id in videos if video_id not in done]
     with tqdm(total=len(todo), desc="Videos", unit="video") as bar:
         for start in range(0, len(todo), shard_size):
             names = todo[start : start + shard_size]
             described = processor.describe([videos[name] for name in names], names)
-            write_shard(described, folder / f"{hashlib.sha256(repr(names).encode()).hexdigest()[:16]}.parquet")
+            content = repr([(row["video_id"], row["error"]) for row in described])
+            write_shard(described, folder / f"{hashlib.sha256(content.encode()).hexdigest()[:16]}.parquet")
             bar.update(len(names))
+    return load_features(folder)
 
 
 def write_shard(described, path):
@@ -141,7 +155,13 @@ def tokenize_features(row, codebook):
 
 def check_settings(path, processor):
     """Features of two networks must not be mixed in one folder."""
-    settings = {"asr_model": Path(processor.asr_model).name, "backbone": Path(processor.backbone).name}
-    if path.exists() and (before := json.loads(path.read_text())) != settings:
+    settings = {"asr_model": str(processor.asr_model), "backbone": str(processor.backbone)}
+    if not path.exists():
+        path.write_text(json.dumps(settings))
+    elif (before := json.loads(path.read_text())) != settings:
         raise ValueError(f"{path.parent} was begun with {before}, not with {settings}; use another output folder.")
-    path.write_text(json.dumps(settings))
+
+
+def named(model):
+    """A model's Hub id, or the name of its folder: what to tell others, who do not have this machine's folders."""
+    return Path(model).name if Path(model).is_dir() else str(model)

@@ -4,6 +4,8 @@ from pathlib import Path
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
+from .corpus import named
+
 USAGE = """# {name}
 
 A [VideoBERT](https://arxiv.org/abs/1904.01766) (Sun et al., ICCV 2019): one BERT over the words of a narration and
@@ -83,8 +85,8 @@ def write_model_card(folder, model, processor, results, training, table=""):
         codebook_size=processor.codebook.config.codebook_size,
         levels=processor.codebook.config.levels,
         branches=processor.codebook.config.branches,
-        asr_model=Path(str(processor.asr_model)).name,
-        backbone=Path(str(processor.backbone)).name,
+        asr_model=named(str(processor.asr_model)),
+        backbone=named(str(processor.backbone)),
         clip_seconds=processor.video_processor.clip_seconds,
         fps=processor.video_processor.fps,
         training="\n".join(f"- {key}: {value}" for key, value in training.items()),

@@ -37,7 +37,7 @@ def video_mae(tmp_path):
     VideoMAEModel(config).save_pretrained(tmp_path)
     mean = [0.1, 0.2, 0.3]
     VideoMAEImageProcessor(
-        size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32}, image_mean=mean
+        size={"shortest_edge": 32}, crop_size={"height": 24, "width": 24}, image_mean=mean
     ).save_pretrained(tmp_path)
     return tmp_path
 
@@ -56,5 +56,6 @@ def test_pixels_follow_the_networks_own_processor(video_mae, i3d):
     """Wrong normalisation is silent: mean, deviation and size come from the network's folder."""
     assert load_preprocessing(video_mae)["size"] == {"shortest_edge": 32}
     assert load_preprocessing(video_mae)["image_mean"] == [0.1, 0.2, 0.3]
+    assert load_preprocessing(video_mae)["crop_size"] == {"height": 24, "width": 24}
     assert load_preprocessing(i3d)["crop_size"] == {"height": 160, "width": 160}
     assert load_preprocessing(i3d)["image_std"] == [0.5, 0.5, 0.5]

@@ -210,3 +210,9 @@ def test_command_line(tmp_path, monkeypatch, capsys):
     # Every verb and object has a token of its own in these rows, which the probe has seen.
     assert results["verb_top1_token_probe"] > 0.9 and results["object_top1_token_probe"] > 0.9
     assert results["verb_top1_chance"] == 1 / len(VERBS) and results["object_top1_chance"] == 1 / len(OBJECTS)
+
+
+def test_a_model_that_says_nothing_earns_nothing():
+    """NaN compares as neither better nor worse: a diverged model must come last, not first."""
+    logits = torch.full((2, 5), torch.nan)
+    assert rank_words(logits, torch.tensor([0, 3])).tolist() == [5, 5]

@@ -62,7 +62,7 @@ def test_a_killed_run_goes_on_where_it_stopped(tmp_path):
         build_corpus(videos(9), StandIn(killed_after=4), tmp_path / "killed", levels=1, branches=3, shard_size=2)
     second = StandIn()
     rows = build_corpus(videos(9), second, tmp_path / "killed", levels=1, branches=3, shard_size=2)
-    assert second.asked == ["v4", "v5", "v6", "v7", "v8"]
+    assert second.asked == ["v0", "v4", "v5", "v6", "v7", "v8"]  # v0 had an error: it is tried again
     assert rows.to_list() == build_corpus(videos(9), StandIn(), tmp_path / "whole", levels=1, branches=3).to_list()
 
 
@@ -70,15 +70,15 @@ def test_new_videos_are_added_to_an_old_folder(tmp_path):
     extract_features(videos(3), StandIn(), tmp_path)
     second = StandIn()
     extract_features(videos(5), second, tmp_path)
-    assert second.asked == ["v3", "v4"]
-    assert sorted(load_features(tmp_path)["video_id"]) == list(videos(5))
+    assert second.asked == ["v0", "v3", "v4"]
+    assert set(load_features(tmp_path)["video_id"]) == set(videos(5))
 
 
 def test_features_of_two_networks_never_mix(tmp_path):
     extract_features(videos(2), StandIn(), tmp_path)
     other = StandIn()
     other.backbone = "models/other_eyes"
-    with pytest.raises(ValueError, match="begun with .*'eyes'.* not with .*'other_eyes'"):
+    with pytest.raises(ValueError, match="begun with .*'models/eyes'.* not with .*'models/other_eyes'"):
         extract_features(videos(3), other, tmp_path)
 
 
@@ -100,3 +100,23 @@ def test_folders_without_videos_are_named(tmp_path):
         find_videos(tmp_path)
     with pytest.raises(ValueError, match="is not a folder"):
         find_videos(tmp_path / "nothing")
+
+
+def test_a_repaired_video_takes_the_place_of_its_broken_row(tmp_path):
+    """A half-copied upload that is whole on the next run must not stay broken for ever."""
+    build_corpus(videos(4), StandIn(), tmp_path, levels=1, branches=3)
+    repaired = StandIn()
+    repaired.row = lambda name: {**StandIn().row("v2"), "video_id": name}
+    rows = build_corpus(videos(4), repaired, tmp_path, levels=1, branches=3)
+    assert repaired.asked == ["v0"]
+    assert rows[0]["video_id"] == "v0" and rows[0]["error"] is None and len(rows[0]["visual_ids"]) == 2
+
+
+def test_the_codebook_is_fitted_once_and_only_on_what_it_may_see(tmp_path):
+    """Held-out videos stay out of the fit, and a second run, with more videos, does not renumber the visual ids."""
+    first, second = StandIn(), StandIn()
+    build_corpus(videos(6), first, tmp_path, fit_on=["v1", "v3"], levels=1, branches=3)
+    assert first.codebook.counts(0).sum() == 1 + 3
+    before = build_corpus(videos(6), first, tmp_path, levels=1, branches=3)["visual_ids"]
+    after = build_corpus(videos(8), second, tmp_path, levels=1, branches=3)["visual_ids"]
+    assert list(after)[:6] == list(before)

@@ -9,8 +9,9 @@ import pytest
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState, GradientState
-from pretrain import main, parse_args
+from pretrain import held_out_ids, main, parse_args
 from safetensors.torch import load_file
+from test_processor import make_video, tiny_backbone  # noqa: F401  a fixture
 from tiny_rows import CODEBOOK_SIZE, OFFSET, cooking_rows, cooking_truth, row, tiny_text_tokenizer, tiny_tokenizer
 from training import evaluate, example_sums, make_loader, make_optimizer, training_step, windows
 from transformers import AutoModelForPreTraining, BertConfig, BertForPreTraining
@@ -215,3 +216,68 @@ def test_options_that_contradict_are_refused(capsys):
     with pytest.raises(SystemExit):
         parse_args(["--corpus", "rows"])
     assert "--corpus needs --processor" in capsys.readouterr().err
+
+
+def test_adding_a_video_moves_no_other_between_training_and_held_out():
+    """Else a resumed run would be judged on what it was trained on."""
+    names = [f"video{number}" for number in range(200)]
+    before, after = held_out_ids(names, 0.1), held_out_ids([*names, "another"], 0.1)
+    assert before - {"another"} == after - {"another"} and 8 <= len(before) <= 35
+    assert len(held_out_ids(names[:5], 0.01)) == 2
+
+
+def test_a_processor_of_another_vocabulary_is_refused(source, tmp_path):
+    """The ids of visual tokens would silently mean other tokens to the model."""
+    torch.manual_seed(0)
+    BertForPreTraining(BertConfig(vocab_size=OFFSET + 7, **SIZES)).save_pretrained(tmp_path / "other")
+    with pytest.raises(ValueError, match=f"begin at {OFFSET} in the processor and at {OFFSET + 7}"):
+        main([*source[:-1], f"--text_model={tmp_path / 'other'}", f"--output_dir={tmp_path / 'run'}", "--max_steps=1"])
+
+
+def test_a_new_run_puts_old_checkpoints_aside(source, tmp_path):
+    """They would pass for its own when it is resumed."""
+    old = tmp_path / "run" / "checkpoints" / "step_9000"
+    old.mkdir(parents=True)
+    options = ["--max_steps=1", "--checkpointing_steps=1", "--warmup_steps=0", "--max_length=64"]
+    main([*source, f"--output_dir={tmp_path / 'run'}", *options])
+    assert [path.name for path in (tmp_path / "run" / "checkpoints").iterdir()] == ["step_1"]
+    assert list((tmp_path / "run").glob("checkpoints_before_*/step_9000"))
+
+
+def test_own_videos_with_bad_ones_among_them(tiny_backbone, tmp_path, capsys):  # noqa: F811
+    """Silent videos, a text file named .mp4 and a truncated one: the run ends with a model and says what is wrong."""
+    torch.manual_seed(0)
+    BertForPreTraining(BertConfig(vocab_size=OFFSET, **SIZES)).save_pretrained(tmp_path / "bert")
+    tiny_text_tokenizer().save_pretrained(tmp_path / "bert")
+    videos = tmp_path / "videos"
+    videos.mkdir()
+    for number in range(6):
+        make_video(videos / f"video{number}.mp4", f"testsrc=s=64x48:r=10:d={4 + number}")
+    (videos / "text.mp4").write_text("this is no video")
+    (videos / "truncated.mp4").write_bytes((videos / "video5.mp4").read_bytes()[:2000])
+    options = [
+        "--levels=1",
+        "--branches=4",
+        "--max_steps=2",
+        "--warmup_steps=1",
+        "--max_length=32",
+        "--test_share=0.3",
+    ]
+    names = [
+        f"--videos={videos}",
+        f"--text_model={tmp_path / 'bert'}",
+        f"--backbone={tiny_backbone}",
+        "--asr_model=none",
+    ]
+    main([*names, f"--output_dir={tmp_path / 'run'}", *options])
+    rows = datasets.load_from_disk(tmp_path / "run" / "corpus" / "rows")
+    assert sorted(rows["video_id"]) == ["text", "truncated", *(f"video{number}" for number in range(6))]
+    complaints = capsys.readouterr().err
+    assert "text.mp4" in complaints and "truncated.mp4" in complaints
+    for name in ("README.md", "all_results.json", "losses.png", "timeline.png", "codebook/model.safetensors"):
+        assert (tmp_path / "run" / name).stat().st_size > 0
+
+
+def test_a_folder_without_videos_is_named(tmp_path):
+    with pytest.raises(ValueError, match="holds no video"):
+        main([f"--videos={tmp_path}", f"--output_dir={tmp_path / 'run'}", "--text_model=none"])

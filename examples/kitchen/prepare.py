@@ -98,11 +98,12 @@ def prepare_kitchen(
         codebook=None if from_scratch else VisualCodebook.from_pretrained(KEPT / "codebook"),
     )
     processor.dtype = dtype
+    work_dir = work_dir / f"seed_{seed}"
     lines = make_videos(work_dir / "videos", counts, seed, workers)
     videos, rows = {}, {}
     for split in counts:  # train first: the codebook never sees a held-out video
         found = find_videos(work_dir / "videos" / split)
-        rows[split] = build_corpus(found, processor, work_dir / "corpus" / split, LEVELS, BRANCHES)
+        rows[split] = build_corpus(found, processor, work_dir / "corpus" / split, levels=LEVELS, branches=BRANCHES)
         videos.update(found)
     if not from_scratch:
         kept = {split: Dataset.from_parquet(str(KEPT / f"{split}.parquet")) for split in rows}
@@ -119,7 +120,9 @@ def keep(kitchen, work_dir):
     kitchen.test_rows.to_parquet(KEPT / "test.parquet")
     with open(KEPT / "truth.jsonl", "w", encoding="utf-8") as file:
         for split in KEPT_VIDEOS:
-            file.write((Path(work_dir) / "videos" / split / "truth.jsonl").read_text(encoding="utf-8"))
+            file.write(
+                (Path(work_dir) / f"seed_{KEPT_SEED}" / "videos" / split / "truth.jsonl").read_text(encoding="utf-8")
+            )
 
 
 def read_lines(path):

