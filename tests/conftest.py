@@ -5,21 +5,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from packaged import packaged_weights
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "examples")]
 # Nothing in the tests may reach for a hub; weights come from packages.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-
-
-def packaged_weights(name):
-    from kitchen.weights import weights_folder
-
-    try:
-        return weights_folder(name)
-    except RuntimeError as error:
-        pytest.skip(f"packaged weights {name} cannot be fetched: {error}")
 
 
 @pytest.fixture(scope="session")

