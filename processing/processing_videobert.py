@@ -194,7 +194,7 @@ class VideoBertProcessor(ProcessorMixin):
     def describe(self, videos, video_ids=None):
         """Speech and features of several videos; as [`~VideoBertProcessor.tokenize`], before the codebook.
 
-        Speech of all of them is recognised in one batch, which is much faster than one by one.
+        Speech of all of them is recognised in one batch, which is faster than one by one.
 
         Args:
             videos (`list`): Paths or bytes.

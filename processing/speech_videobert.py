@@ -101,7 +101,7 @@ class SpeechRecognizer:
         self._voice_detector = None
 
     def transcribe(self, sounds: list, durations: list | None = None) -> list:
-        """The sentences of several sounds, recognised together: much faster than one by one.
+        """The sentences of several sounds, recognised together: faster than one by one.
 
         Args:
             sounds (`list`):
