@@ -1,6 +1,6 @@
 """Pretrain VideoBERT: from videos (or rows, or nothing at all) to a model folder that `from_pretrained` loads.
 
-The embedded kitchen, about 6 minutes of training on two cores:
+The embedded kitchen, about 8 minutes of training on two cores:
 
     accelerate launch examples/pretrain.py
 
@@ -44,7 +44,7 @@ from training import train
 from modeling_videobert import VideoBertForPreTraining
 from processing import VideoBertProcessor
 from processing.collator import VideoBertDataCollator
-from processing.corpus import build_corpus, extract_features, find_videos
+from processing.corpus import build_corpus, find_videos
 from processing.hub import write_model_card
 from processing.segments import REGIMES, SegmentDataset, row_segments
 
@@ -143,7 +143,16 @@ def own_material(args: argparse.Namespace) -> Material:
         processor, rows = VideoBertProcessor.from_pretrained(args.processor), read_rows(args.corpus)
     else:
         processor = VideoBertProcessor.from_models(args.text_model, args.asr_model, args.backbone)
-        rows = own_rows(args, videos, processor)
+        rows = build_corpus(
+            videos,
+            processor,
+            args.output_dir / "corpus",
+            fit_on=lambda readable: readable - held_out_ids(readable, args.test_share),
+            levels=args.levels,
+            branches=args.branches,
+            seed=args.seed,
+        )
+        processor.save_pretrained(args.output_dir)  # the rows are of no use without it, should training be stopped
     for row in rows.filter(lambda row: bool(row["error"])):
         print(f"damaged: {row['error']}", file=sys.stderr)
     good = rows.filter(lambda row: bool(row["sentences"] or row["visual_ids"]))
@@ -157,18 +166,6 @@ def own_material(args: argparse.Namespace) -> Material:
     test_rows = good.filter(lambda row: row["video_id"] in held_out)
     truth = read_truth(args.truth) if args.truth else {}
     return Material(train_rows, test_rows, processor, truth, videos)
-
-
-def own_rows(args: argparse.Namespace, videos: Mapping[str, Path], processor: VideoBertProcessor) -> datasets.Dataset:
-    """Rows of one's own videos; the codebook is fitted on those that are not held out."""
-    corpus = args.output_dir / "corpus"
-    described = extract_features(videos, processor, corpus / "features")
-    readable = {row["video_id"] for row in described if row["features"] or row["sentences"]}
-    held_out = held_out_ids(readable.intersection(videos), args.test_share)
-    fit_on = [video_id for video_id in videos if video_id in readable - held_out]
-    rows = build_corpus(videos, processor, corpus, fit_on, args.levels, args.branches, args.seed)
-    processor.save_pretrained(args.output_dir)  # the rows are of no use without it, should training be stopped
-    return rows
 
 
 def held_out_ids(video_ids: Iterable[str], share: float) -> set[str]:
@@ -309,8 +306,7 @@ def main(arguments: list[str] | None = None) -> dict:
         # A card says how it was trained, not where things lay.
         training = {name: value for name, value in settings.items() if not isinstance(value, str)}
         training["text_model"] = Path(args.text_model).name if Path(args.text_model).is_dir() else args.text_model
-        unwrapped = accelerator.unwrap_model(model)
-        write_model_card(args.output_dir, unwrapped, material.processor, results, training, table)
+        write_model_card(args.output_dir, saved, material.processor, results, training, table)
         (args.output_dir / "all_results.json").write_text(json.dumps(results, indent=2) + "\n")
         plot_losses(progress.history, progress.held_out, args.output_dir / "losses.png")
         draw_timeline(saved, material, args.output_dir / "timeline.png")

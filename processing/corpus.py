@@ -68,8 +68,8 @@ def build_corpus(videos, processor, output_dir, fit_on=None, levels=4, branches=
         processor ([`VideoBertProcessor`]): With `asr_model` and `backbone`. Without a codebook, one is fitted and put
             into the processor, whose tokenizer gets the visual tokens.
         output_dir (`str` or `os.PathLike`): Gets `features/`, `rows/`, and `codebook/` where one is fitted.
-        fit_on (iterable of `str`, *optional*): Ids of the videos that a codebook is fitted on, so that held-out ones
-            can stay out of it; by default all.
+        fit_on (callable, *optional*): From the set of ids of the videos that could be read to the set of those that a
+            codebook is fitted on, so that held-out ones can stay out of it; by default all.
         levels, branches (`int`): Shape of the codebook where one is fitted; 4 and 12 in the paper.
         seed (`int`): Of the codebook.
         shard_size (`int`): Videos described, and lost by a crash, at a time.
@@ -85,17 +85,15 @@ def build_corpus(videos, processor, output_dir, fit_on=None, levels=4, branches=
     # A video that was tried again stands in several shards: the row without an error wins.
     names, errors = described["video_id"][:], described["error"][:]
     place = {names[number]: number for number in sorted(range(len(names)), key=lambda number: errors[number] is None)}
+    described = described.select([place[video_id] for video_id in videos])
     if processor.codebook is None and (output_dir / "codebook").is_dir():
         processor.add_codebook(VisualCodebook.from_pretrained(output_dir / "codebook"))
     elif processor.codebook is None:
-        chosen = described.select([place[video_id] for video_id in (videos if fit_on is None else fit_on)])
-        clips = [features for features in chosen.with_format("numpy")["features"] if len(features)]
-        if not clips:
-            raise ValueError(f"None of the {len(chosen)} videos gave a feature, so there is no codebook to fit.")
-        codebook = fit_codebook(np.concatenate(clips), levels, branches, seed=seed, backbone=named(processor.backbone))
+        clips = clips_to_fit(described, fit_on)
+        codebook = fit_codebook(clips, levels, branches, seed=seed, backbone=named(processor.backbone))
         codebook.save_pretrained(output_dir / "codebook")
         processor.add_codebook(codebook)
-    dataset = described.select([place[video_id] for video_id in videos]).map(
+    dataset = described.map(
         tokenize_features,
         fn_kwargs={"codebook": processor.codebook},
         remove_columns="features",
@@ -105,6 +103,17 @@ def build_corpus(videos, processor, output_dir, fit_on=None, levels=4, branches=
     if PartialState().is_main_process:
         dataset.save_to_disk(output_dir / "rows")
     return dataset
+
+
+def clips_to_fit(described, fit_on):
+    """The features `(clips, D)` that a codebook is fitted on."""
+    readable = {row["video_id"] for row in described if row["features"] or row["sentences"]}
+    chosen = readable if fit_on is None else fit_on(readable)
+    numbers = [number for number, video_id in enumerate(described["video_id"]) if video_id in chosen]
+    clips = [features for features in described.select(numbers).with_format("numpy")["features"] if len(features)]
+    if not clips:
+        raise ValueError(f"None of {len(described)} videos gave a feature to fit a codebook on.")
+    return np.concatenate(clips)
 
 
 def extract_features(videos, processor, folder, shard_size=16):

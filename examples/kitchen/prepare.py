@@ -1,7 +1,7 @@
 """The embedded default of `pretrain.py`: rows of a narrated kitchen, its truth and a processor.
 
-    python examples/kitchen/prepare.py --output runs/kitchen/data                   # what `make demo` trains on
-    python examples/kitchen/prepare.py --output runs/kitchen/data --from_scratch    # every video made anew
+    python examples/kitchen/prepare.py --output runs/kitchen/work                   # what `make demo` trains on
+    python examples/kitchen/prepare.py --output runs/kitchen/work --from_scratch    # every video made anew
     python examples/kitchen/prepare.py --output runs/kept --keep --dtype bfloat16   # how kitchen/kept/ was made
 
 An hour of kitchen costs about an hour of CPU from drawing to visual ids. So the rows of a larger kitchen, made once
