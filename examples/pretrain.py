@@ -48,6 +48,9 @@ from processing.corpus import build_corpus, find_videos
 from processing.hub import write_model_card
 from processing.segments import REGIMES, SegmentDataset, row_segments
 
+# Several examples in a row, all of them in one row, one a row, or one a row beside others of its length.
+LAYOUTS = ("packed", "flat", "padded", "grouped")
+
 
 @dataclass
 class Material:
@@ -84,6 +87,9 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--vision_probability", type=float, default=0.25, help="share of the visual tokens to predict")
     parser.add_argument("--misaligned_probability", type=float, default=0.5)
     parser.add_argument("--joint_cloze", action=switch, default=True, help="cloze on video-text pairs too")
+    parser.add_argument(
+        "--predict_within_modality", action=switch, default=False, help="a word competes with words only, and so on"
+    )
     parser.add_argument("--text_cloze_weight", type=float, default=1.0)
     parser.add_argument("--visual_cloze_weight", type=float, default=1.0)
     parser.add_argument("--alignment_weight", type=float, default=3.0)
@@ -102,6 +108,8 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--max_grad_norm", type=float, default=1.0)
     parser.add_argument("--seed", type=int, default=0)
     # Running
+    parser.add_argument("--attn_implementation", help="eager, sdpa (default), flash_attention_2, …")
+    parser.add_argument("--layout", choices=LAYOUTS, help="of a batch; default: packed, for flash attention flat")
     parser.add_argument("--num_workers", type=int, default=0, help="processes that prepare batches")
     parser.add_argument("--logging_steps", type=int, default=10)
     parser.add_argument("--eval_steps", type=int, default=100)
@@ -115,6 +123,8 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
         parser.error(f"--checkpoints_kept is {args.checkpoints_kept}; it must be at least 1")
     if args.videos and args.corpus:
         parser.error("--videos and --corpus exclude each other")
+    if args.layout is None:
+        args.layout = "flat" if "flash" in (args.attn_implementation or "") else "packed"
     source = args.videos or args.corpus
     args.output_dir = args.output_dir or Path("runs") / (source.resolve().name if source else "kitchen")
     return args
@@ -180,6 +190,7 @@ def make_model(args: argparse.Namespace, material: Material) -> VideoBertForPreT
         centroids=material.processor.codebook.centroids(),
         freeze_input_embeddings=args.freeze_input_embeddings,
         joint_cloze=args.joint_cloze,
+        predict_within_modality=args.predict_within_modality,
         text_cloze_weight=args.text_cloze_weight,
         visual_cloze_weight=args.visual_cloze_weight,
         alignment_weight=args.alignment_weight,
@@ -190,11 +201,13 @@ def make_model(args: argparse.Namespace, material: Material) -> VideoBertForPreT
             f"Visual tokens begin at {offsets[0]} in the processor and at {offsets[1]} in {args.text_model}; the "
             "processor of the rows and --text_model must share one vocabulary."
         )
+    if args.attn_implementation:
+        model.set_attn_implementation(args.attn_implementation)
     return model
 
 
 def make_data(args: argparse.Namespace, material: Material, config):
-    """Training examples, held-out examples and the collator."""
+    """Training examples, held-out examples, and a collator for each."""
     tokenizer = material.processor.tokenizer
     options = {
         "mixture": dict(zip(REGIMES, args.mixture, strict=True)),
@@ -208,15 +221,20 @@ def make_data(args: argparse.Namespace, material: Material, config):
         SegmentDataset(rows, tokenizer, config.visual_token_offset, seed=args.seed + number, **options)
         for number, rows in enumerate((material.train_rows, material.test_rows))
     ]
-    collator = VideoBertDataCollator(
-        tokenizer,
-        config.visual_token_offset,
-        config.codebook_size,
-        args.language_probability,
-        args.vision_probability,
-        config.joint_cloze,
-    )
-    return *data, collator
+    collators = [
+        VideoBertDataCollator(
+            tokenizer,
+            config.visual_token_offset,
+            config.codebook_size,
+            args.language_probability,
+            args.vision_probability,
+            config.joint_cloze,
+            layout=layout,
+        )
+        # Held-out figures are counted example by example.
+        for layout in ("padded" if args.layout == "grouped" else args.layout, "padded")
+    ]
+    return *data, collators
 
 
 def evaluate_saved(model, args: argparse.Namespace, material: Material) -> tuple[dict, str]:
@@ -288,13 +306,13 @@ def main(arguments: list[str] | None = None) -> dict:
         material = gather_material(args)
     set_seed(args.seed)
     model = make_model(args, material)
-    train_data, held_out_data, collator = make_data(args, material, model.config)
+    train_data, held_out_data, collators = make_data(args, material, model.config)
     accelerator.print(
         f"{len(train_data)} segments of {len(material.train_rows)} videos to train on, "
         f"{len(held_out_data)} of {len(material.test_rows)} held out"
     )
     training_started = time.time()
-    model, progress = train(accelerator, model, train_data, held_out_data, collator, args)
+    model, progress = train(accelerator, model, train_data, held_out_data, collators, args)
     training_seconds = time.time() - training_started
     save(accelerator, model, material.processor, args.output_dir)
     results = {}
@@ -302,6 +320,7 @@ def main(arguments: list[str] | None = None) -> dict:
         saved = VideoBertForPreTraining.from_pretrained(args.output_dir).to(accelerator.device)
         actions, table = evaluate_saved(saved, args, material)
         results = {**progress.held_out[-1], **actions, "training_seconds": training_seconds}
+        results["named_among"] = "their own modality" if args.predict_within_modality else "the joint vocabulary"
         results |= {"seconds": time.time() - started, "peak_memory_gb": peak_memory_gb()}
         # A card says how it was trained, not where things lay.
         training = {name: value for name, value in settings.items() if not isinstance(value, str)}
@@ -310,6 +329,7 @@ def main(arguments: list[str] | None = None) -> dict:
         (args.output_dir / "all_results.json").write_text(json.dumps(results, indent=2) + "\n")
         plot_losses(progress.history, progress.held_out, args.output_dir / "losses.png")
         draw_timeline(saved, material, args.output_dir / "timeline.png")
+        print(f"held-out tokens are named among those of {results['named_among']}")
         for name, value in progress.held_out[-1].items():
             print(f"held-out {name}: {value:.3f}" if isinstance(value, float) else f"after {name} {value}")
         print(f"\n{table}\n\n" if table else "", f"saved in {args.output_dir}", sep="")

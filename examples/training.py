@@ -14,6 +14,7 @@ from accelerate.utils import tqdm
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
 from transformers import get_linear_schedule_with_warmup
+from transformers.trainer_pt_utils import LengthGroupedSampler
 
 IGNORED = -100
 LABELS = ("labels", "alignment_labels")
@@ -46,16 +47,31 @@ def make_optimizer(model: torch.nn.Module, learning_rate: float, weight_decay: f
     return torch.optim.AdamW(groups, lr=learning_rate, **ADAM)
 
 
-def make_loader(data, collator, batch_size: int, num_workers: int, seed: int | None = None) -> DataLoader:
+class GroupedSampler(LengthGroupedSampler):
+    """transformers' grouping by length, in an order that comes from seed and epoch alone, as exact resuming needs."""
+
+    def __init__(self, batch_size: int, lengths: list[int], seed: int):
+        super().__init__(batch_size, lengths=lengths, generator=torch.Generator())
+        self.seed = seed
+        self.set_epoch(0)
+
+    def set_epoch(self, epoch: int) -> None:
+        self.generator.manual_seed(self.seed + epoch)
+
+
+def make_loader(
+    data, collator, batch_size: int, num_workers: int, seed: int | None = None, grouped: bool = False
+) -> DataLoader:
     """
-    Batches of a [`SegmentDataset`], in a random order if there is a seed.
+    Batches of a [`SegmentDataset`], in a random order if there is a seed; `grouped`: examples of about one length.
 
     The order needs a generator of its own: with the global one, a resumed run would draw another order.
     """
     generator = torch.Generator().manual_seed(seed or 0)
-    return DataLoader(
-        data, batch_size, shuffle=seed is not None, collate_fn=collator, num_workers=num_workers, generator=generator
-    )
+    order = {"shuffle": seed is not None}
+    if grouped:
+        order = {"sampler": GroupedSampler(batch_size, data.lengths.tolist(), seed)}
+    return DataLoader(data, batch_size, collate_fn=collator, num_workers=num_workers, generator=generator, **order)
 
 
 def windows(batches, size: int) -> Iterator[list[dict]]:
@@ -100,16 +116,19 @@ def training_step(
     return accelerator.reduce(losses, reduction="sum")
 
 
-def example_sums(outputs, batch: dict, visual_token_offset: int) -> torch.Tensor:
+def example_sums(outputs, batch: dict, config) -> torch.Tensor:
     """Summed loss, number right and number asked for each of `TASKS`, example by example: (B, 3, 3)."""
-    labels, pairs = batch["labels"], batch["alignment_labels"]
+    labels, pairs, offset = batch["labels"], batch["alignment_labels"], config.visual_token_offset
     asked = labels != IGNORED
     logits, target = outputs.logits[asked].float(), labels[asked]
+    if config.predict_within_modality:
+        visual = torch.arange(logits.shape[1], device=logits.device) >= offset
+        logits = logits.masked_fill(visual != (target >= offset).unsqueeze(1), -torch.inf)
     loss, right = torch.zeros(labels.shape, device=labels.device), torch.zeros(labels.shape, device=labels.device)
     loss[asked] = F.cross_entropy(logits, target, reduction="none")
     right[asked] = (logits.argmax(dim=-1) == target).float()
     sums = []
-    for here in (asked & (labels < visual_token_offset), labels >= visual_token_offset):
+    for here in (asked & (labels < offset), labels >= offset):
         sums.append(torch.stack([(loss * here).sum(1), (right * here).sum(1), here.sum(1).float()], dim=1))
     judged = (pairs != IGNORED).float()
     pair_loss = F.cross_entropy(outputs.alignment_logits.float(), pairs, ignore_index=IGNORED, reduction="none")
@@ -119,15 +138,17 @@ def example_sums(outputs, batch: dict, visual_token_offset: int) -> torch.Tensor
 
 
 @torch.no_grad()
-def evaluate(accelerator: Accelerator, model, loader, visual_token_offset: int) -> dict[str, float]:
+def evaluate(accelerator: Accelerator, model, loader, config) -> dict[str, float]:
     """
     Loss and accuracy of each objective on held-out examples, every predicted token weighing the same.
+
+    A token is named among those of the joint vocabulary, or of its own modality if the model is trained so.
 
     Args:
         accelerator (`Accelerator`): of this run.
         model: the prepared model; it is in training mode again afterwards.
         loader: prepared batches of held-out examples.
-        visual_token_offset (`int`): id of the first visual token.
+        config ([`VideoBertConfig`]): of the model.
 
     Returns:
         `dict[str, float]`: `{text,visual,alignment}_{loss,accuracy}` of those objectives that were asked anything.
@@ -138,7 +159,7 @@ def evaluate(accelerator: Accelerator, model, loader, visual_token_offset: int) 
         loader.set_epoch(0)  # Accelerate counts an epoch at every pass; these examples must stay the same
     for batch in loader:
         outputs = model(**{name: values for name, values in batch.items() if name not in LABELS})
-        sums = example_sums(outputs, batch, visual_token_offset)
+        sums = example_sums(outputs, batch, config)
         # Drops what the last batches repeat to give every process as many.
         total += accelerator.gather_for_metrics(sums).sum(dim=0)
     model.train()
@@ -164,7 +185,7 @@ def checkpoints(folder: Path) -> list[Path]:
     return sorted(folder.glob("step_*"), key=lambda path: int(path.name.removeprefix("step_")))
 
 
-def train(accelerator: Accelerator, model, train_data, held_out_data, collator, args):
+def train(accelerator: Accelerator, model, train_data, held_out_data, collators, args):
     """
     Train until `args.max_steps`.
 
@@ -172,7 +193,7 @@ def train(accelerator: Accelerator, model, train_data, held_out_data, collator, 
         accelerator (`Accelerator`): with a seedable sampler, which exact resuming needs.
         model ([`VideoBertForPreTraining`]): trained in place.
         train_data, held_out_data ([`SegmentDataset`]): examples; those held out stay the same all the time.
-        collator ([`VideoBertDataCollator`]): masks and pads.
+        collators (`tuple`): one [`VideoBertDataCollator`] for training, one that pads for the examples held out.
         args (`argparse.Namespace`): options of `pretrain.py`.
 
     Returns:
@@ -181,10 +202,11 @@ def train(accelerator: Accelerator, model, train_data, held_out_data, collator, 
     optimizer = make_optimizer(model, args.learning_rate, args.weight_decay)
     # Not prepared: a prepared one would step once for every process.
     scheduler = get_linear_schedule_with_warmup(optimizer, args.warmup_steps, args.max_steps)
-    loader = make_loader(train_data, collator, args.batch_size, args.num_workers, args.seed)
+    grouped = args.layout == "grouped"
+    loader = make_loader(train_data, collators[0], args.batch_size, args.num_workers, args.seed, grouped)
     # Smaller batches, because here all positions get their scores of the whole vocabulary.
-    held_out = make_loader(held_out_data, collator, max(1, args.batch_size // 4), 0)
-    offset, progress = model.config.visual_token_offset, Progress()
+    held_out = make_loader(held_out_data, collators[1], max(1, args.batch_size // 4), 0)
+    config, progress = model.config, Progress()
     model, optimizer, loader, held_out = accelerator.prepare(model, optimizer, loader, held_out)
     accelerator.register_for_checkpointing(progress, scheduler)
     folder = Path(args.output_dir) / "checkpoints"
@@ -213,7 +235,7 @@ def train(accelerator: Accelerator, model, train_data, held_out_data, collator, 
                 accelerator.log({**logs, "learning_rate": scheduler.get_last_lr()[0]}, step=progress.step)
                 bar.set_postfix({name: f"{value:.2f}" for name, value in logs.items()})
             if progress.step % args.eval_steps == 0 or finished:
-                metrics = evaluate(accelerator, model, held_out, offset)
+                metrics = evaluate(accelerator, model, held_out, config)
                 progress.held_out.append({"step": progress.step, **metrics})
                 accelerator.log({f"held_out/{name}": value for name, value in metrics.items()}, step=progress.step)
             if progress.step % args.checkpointing_steps == 0:

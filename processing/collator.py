@@ -1,4 +1,4 @@
-"""From examples to a batch: masking, labels and padding."""
+"""From examples to a batch: masking, labels, and rows that hold one example or several."""
 
 from __future__ import annotations
 
@@ -8,11 +8,35 @@ import numpy as np
 import torch
 
 IGNORED = -100
+LAYOUTS = ("padded", "packed", "flat")
+
+
+def first_fit(lengths: Sequence[int], room: int) -> list[list[int]]:
+    """
+    Pack examples into rows, the longest first, each into the first row that has room for it.
+
+    Args:
+        lengths (`Sequence[int]`): tokens of each example.
+        room (`int`): tokens that a row holds; an example that is longer has a row for itself.
+
+    Returns:
+        `list[list[int]]`: the numbers of the examples in each row.
+    """
+    rows, left = [], []
+    for number in sorted(range(len(lengths)), key=lambda number: -lengths[number]):
+        length = lengths[number]
+        place = next((place for place, free in enumerate(left) if free >= length), len(rows))
+        if place == len(rows):
+            rows.append([])
+            left.append(room)
+        rows[place].append(number)
+        left[place] -= length
+    return rows
 
 
 class VideoBertDataCollator:
     """
-    Masks as BERT does, each token within its own modality, and pads to the longest example (paper, section 3.2).
+    Masks as BERT does, each token within its own modality, and lays the examples out in rows (paper, section 3.2).
 
     Of the words (visual tokens), a share `language_probability` (`vision_probability`) must be predicted: 80 % of them
     become `[MASK]`, 10 % a random word (visual token), 10 % stay. Special tokens are never touched. An example in
@@ -23,6 +47,13 @@ class VideoBertDataCollator:
 
     The masking of an example comes from its own `seed`, so that it depends on no worker and no neighbour in the batch.
 
+    Three layouts hold the same examples and give the same losses:
+
+    - `"padded"`: one example a row, padded to the longest. The way to read outputs example by example.
+    - `"packed"`: as many examples in a row as fit into the length of the longest, so that next to nothing is computed
+      on padding; the fastest with eager and sdpa attention (`benchmarks/pretraining_step.py`).
+    - `"flat"`: all examples in one row, which is what flash attention reads.
+
     Args:
         tokenizer (`PreTrainedTokenizerBase`): gives `[MASK]`, `[PAD]`, the special tokens and the words.
         visual_token_offset (`int`): id of the first visual token.
@@ -31,6 +62,10 @@ class VideoBertDataCollator:
         vision_probability (`float`, defaults to 0.15): share of the visual tokens to predict.
         joint_cloze (`bool`, defaults to `True`): whether aligned video-text pairs have cloze labels too.
         pad_to_multiple_of (`int`, *optional*): pad the length to a multiple of this.
+        layout (`str`, defaults to `"padded"`): `"padded"`, `"packed"` or `"flat"`.
+
+    Raises:
+        `ValueError`: a probability is not between 0 and 1, or the layout is unknown.
     """
 
     def __init__(
@@ -42,17 +77,20 @@ class VideoBertDataCollator:
         vision_probability: float = 0.15,
         joint_cloze: bool = True,
         pad_to_multiple_of: int | None = None,
+        layout: str = "padded",
     ):
         for name, value in (("language", language_probability), ("vision", vision_probability)):
             if not 0 < value < 1:
                 raise ValueError(f"{name}_probability is {value}; allowed is more than 0 and less than 1.")
+        if layout not in LAYOUTS:
+            raise ValueError(f"layout is {layout!r}; allowed are {', '.join(LAYOUTS)}.")
         self.mask_id, self.pad_id = tokenizer.mask_token_id, tokenizer.pad_token_id
         self.special_ids = np.unique([*tokenizer.all_special_ids, tokenizer.convert_tokens_to_ids("[>]")])
         words = [word for token, word in tokenizer.get_vocab().items() if not token.startswith("[unused")]
         self.word_ids = np.setdiff1d([word for word in words if word < visual_token_offset], self.special_ids)
         self.visual_ids = np.arange(visual_token_offset, visual_token_offset + codebook_size)
         self.probabilities = np.array([language_probability, vision_probability])
-        self.joint_cloze, self.pad_to_multiple_of = joint_cloze, pad_to_multiple_of
+        self.joint_cloze, self.pad_to_multiple_of, self.layout = joint_cloze, pad_to_multiple_of, layout
 
     def __call__(self, examples: Sequence[Mapping]) -> dict[str, torch.Tensor]:
         """
@@ -60,26 +98,41 @@ class VideoBertDataCollator:
             examples (`Sequence[Mapping]`): B items of a [`SegmentDataset`].
 
         Returns:
-            `dict[str, torch.Tensor]`: `input_ids`, `attention_mask` (0 on padding), `token_type_ids` and `labels`
-            (−100 where nothing is to be predicted, padding included), each (B, L) int64, and `alignment_labels` (B,)
-            int64.
+            `dict[str, torch.Tensor]`: `input_ids`, `token_type_ids` and `labels` (−100 where nothing is to be
+            predicted, padding included), each (rows, L) int64. In padded rows also `attention_mask` (B, L), 0 on
+            padding, and `alignment_labels` (B,); in the other layouts `sequence_ids` (rows, L), 1, 2, … for the
+            examples of a row and 0 on padding, and `alignment_labels` (rows, L) at each example's first token.
+
+        Raises:
+            `ValueError`: there is no example.
         """
-        longest = max(len(example["input_ids"]) for example in examples)
+        if not examples:
+            raise ValueError("The batch holds 0 examples; allowed is at least 1.")
+        rows = self._rows([len(example["input_ids"]) for example in examples])
+        longest = max(sum(len(examples[number]["input_ids"]) for number in row) for row in rows)
         multiple = self.pad_to_multiple_of or 1
-        shape = (len(examples), -(-longest // multiple) * multiple)
-        batch = {
-            "input_ids": np.full(shape, self.pad_id, dtype=np.int64),
-            "attention_mask": np.zeros(shape, dtype=np.int64),
-            "token_type_ids": np.zeros(shape, dtype=np.int64),
-            "labels": np.full(shape, IGNORED, dtype=np.int64),
-        }
-        for number, example in enumerate(examples):
-            length = len(example["input_ids"])
-            batch["attention_mask"][number, :length] = 1
-            batch["token_type_ids"][number, :length] = example["token_type_ids"]
-            batch["input_ids"][number, :length], batch["labels"][number, :length] = self.mask(example)
-        batch["alignment_labels"] = np.array([example["alignment_label"] for example in examples], dtype=np.int64)
+        shape = (len(rows), -(-longest // multiple) * multiple)
+        batch = {name: np.zeros(shape, dtype=np.int64) for name in ("input_ids", "token_type_ids", "sequence_ids")}
+        batch["input_ids"] += self.pad_id
+        batch |= {name: np.full(shape, IGNORED, dtype=np.int64) for name in ("labels", "alignment_labels")}
+        for place, row in enumerate(rows):
+            start = 0
+            for order, number in enumerate(row, start=1):
+                example = examples[number]
+                here = place, slice(start, start + len(example["input_ids"]))
+                batch["input_ids"][here], batch["labels"][here] = self.mask(example)
+                batch["token_type_ids"][here], batch["sequence_ids"][here] = example["token_type_ids"], order
+                batch["alignment_labels"][place, start] = example["alignment_label"]
+                start = here[1].stop
+        if self.layout == "padded":
+            batch["attention_mask"] = batch.pop("sequence_ids")
+            batch["alignment_labels"] = batch["alignment_labels"][:, 0]
         return {name: torch.from_numpy(array) for name, array in batch.items()}
+
+    def _rows(self, lengths: Sequence[int]) -> list[list[int]]:
+        if self.layout == "padded":
+            return [[number] for number in range(len(lengths))]
+        return first_fit(lengths, max(lengths) if self.layout == "packed" else sum(lengths))
 
     def mask(self, example: Mapping) -> tuple[np.ndarray, np.ndarray]:
         """

@@ -159,6 +159,10 @@ class SegmentDataset(Dataset):
         silence_tokens (`int`, defaults to 16): see [`row_spans`].
         seed (`int`, defaults to 0): not negative.
 
+    Attributes:
+        lengths (`np.ndarray` of shape (examples,)):
+            words and clips of each example's own segment: about how long the example gets, to group batches by.
+
     Raises:
         `ValueError`: the mixture names an unknown regime or has no weight, the rows give no example, or misaligned
         pairs
@@ -193,25 +197,27 @@ class SegmentDataset(Dataset):
         self._index_rows()
 
     def _index_rows(self):
-        """Numbers only, 20 bytes an example: the rows themselves may stay on disk."""
-        span_rows, positions, has_words, num_clips = [], [], [], []
+        """Numbers only, 24 bytes an example: the rows themselves may stay on disk."""
+        span_rows, positions, num_words, num_clips = [], [], [], []
         for number, row in enumerate(self.rows):
             for position, span in enumerate(row_spans(row, self.trailing_seconds, self.silence_tokens)):
                 span_rows.append(number)
                 positions.append(position)
-                has_words.append(span.sentence >= 0)
+                num_words.append(sum(len(text.split()) for text in _texts(row, [span])))
                 num_clips.append(span.last_clip - span.first_clip)
-        words, clips = np.array(has_words, dtype=bool), np.array(num_clips, dtype=np.int64)
+        words, clips = np.array(num_words, dtype=np.int32), np.array(num_clips, dtype=np.int32)
         text, video, both = (weight > 0 for weight in self.weights)
-        usable = (text & words) | (video & (clips > 0)) | (both & words & (clips > 0))
+        spoken, seen = words > 0, clips > 0
+        usable = (text & spoken) | (video & seen) | (both & spoken & seen)
         if not usable.any():
             raise ValueError(
                 f"The {len(self.rows)} rows give no example for a mixture of {self.weights.tolist()} ({REGIMES}): "
                 "allowed are rows that have sentences or visual ids."
             )
         self._spans = np.stack([span_rows, positions], axis=1).astype(np.int32)
-        self._examples, self._places = np.flatnonzero(usable), np.flatnonzero(clips > 0)
-        if both and self.misaligned_probability and (words & (clips > 0)).any() and not self._two_places():
+        self._examples, self._places = np.flatnonzero(usable), np.flatnonzero(seen)
+        self.lengths = (words + clips)[self._examples]
+        if both and self.misaligned_probability and (spoken & seen).any() and not self._two_places():
             raise ValueError(
                 f"Misaligned pairs need two places that differ, but the {len(self.rows)} rows hold only one: add "
                 "videos, or set misaligned_probability to 0."

@@ -1,11 +1,15 @@
 """Masking and padding: what is hidden, what must be predicted, and what must not count."""
 
+from itertools import combinations
+
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from tiny_rows import CODEBOOK_SIZE, OFFSET, SPECIALS, cooking_rows, tiny_tokenizer
 
-from processing.collator import VideoBertDataCollator
+from processing.collator import VideoBertDataCollator, first_fit
 from processing.segments import SegmentDataset
 from processing.sequence_videobert import joint_sequence
 
@@ -132,3 +136,54 @@ def test_bad_probability_is_refused(probability):
     """Masking nothing or everything trains nothing."""
     with pytest.raises(ValueError, match="language_probability"):
         collator(language_probability=probability)
+
+
+def test_packed_rows_by_hand():
+    """Examples of 6, 5, 4 and 3 tokens: rows of 6 hold one each, rows of 9 two, and one row of 18 holds them all."""
+    examples = [example(list(range(7, 7 + n)), [], label, n) for n, label in ((1, 1), (4, 0), (2, -100), (3, 1))]
+    assert [len(one["input_ids"]) for one in examples] == [3, 6, 4, 5]
+    assert first_fit([3, 6, 4, 5], 6) == [[1], [3], [2], [0]]
+    assert first_fit([3, 6, 4, 5], 9) == [[1, 0], [3, 2]]
+    batch = collator(layout="flat")(examples)
+    assert batch["sequence_ids"].tolist() == [[1] * 6 + [2] * 5 + [3] * 4 + [4] * 3]
+    expected = torch.full((1, 18), -100)
+    expected[0, [0, 6, 15]] = torch.tensor([0, 1, 1])  # the third is not asked
+    assert torch.equal(batch["alignment_labels"], expected)
+    assert "attention_mask" not in batch
+
+
+@given(st.lists(st.integers(1, 40), min_size=1, max_size=30), st.integers(0, 40))
+def test_first_fit_loses_nothing(lengths, slack):
+    """Every example is in exactly one row, no row overflows, and no two rows could have been one."""
+    room = max(lengths) + slack
+    rows = first_fit(lengths, room)
+    assert sorted(number for row in rows for number in row) == list(range(len(lengths)))
+    filled = [sum(lengths[number] for number in row) for row in rows]
+    assert max(filled) <= room
+    assert all(one + other > room for one, other in combinations(filled, 2))
+
+
+def test_layouts_hold_the_same_examples():
+    """Whatever the layout, an example has the same masked tokens, labels and types; padding asks for nothing."""
+    examples = [example(list(range(7, 7 + n % 5)), list(range(n % 7)), n % 2, n) for n in range(1, 20)]
+    found = {}
+    for layout in ("padded", "packed", "flat"):
+        batch = collator(layout=layout)(examples)
+        numbers = batch.get("sequence_ids", batch.get("attention_mask"))
+        assert (batch["labels"][numbers == 0] == -100).all()
+        found[layout] = sorted(
+            tuple(batch[name][row][here].tolist() for name in ("input_ids", "labels", "token_type_ids"))
+            for row in range(len(numbers))
+            for number in range(1, numbers[row].max() + 1)
+            for here in [numbers[row] == number]
+        )
+    assert found["padded"] == found["packed"] == found["flat"]
+    assert len(collator(layout="packed")(examples)["input_ids"]) < len(examples)
+
+
+def test_bad_batches_and_layouts_are_named():
+    """One clear sentence each."""
+    with pytest.raises(ValueError, match="The batch holds 0 examples"):
+        collator()([])
+    with pytest.raises(ValueError, match="layout is 'tight'; allowed are padded, packed, flat"):
+        collator(layout="tight")

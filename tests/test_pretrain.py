@@ -13,7 +13,7 @@ from pretrain import held_out_ids, main, parse_args
 from safetensors.torch import load_file
 from test_processor import make_video, tiny_backbone  # noqa: F401  a fixture
 from tiny_rows import CODEBOOK_SIZE, OFFSET, cooking_rows, cooking_truth, row, tiny_text_tokenizer, tiny_tokenizer
-from training import evaluate, example_sums, make_loader, make_optimizer, training_step, windows
+from training import GroupedSampler, evaluate, example_sums, make_loader, make_optimizer, training_step, windows
 from transformers import AutoModelForPreTraining, BertConfig, BertForPreTraining
 
 from modeling_videobert import VideoBertConfig, VideoBertForPreTraining
@@ -103,11 +103,13 @@ def test_whole_way_from_rows_to_a_folder_that_loads(source, tmp_path):
     assert results["text_accuracy"] > 0.5
 
 
-def test_resuming_is_exact(source, tmp_path):
+@pytest.mark.parametrize("layout", ["packed", "grouped"])
+def test_resuming_is_exact(source, tmp_path, layout):
     """Eight steps at once, or three, a checkpoint and five more, end in the same bits."""
     # 10 videos give 40 examples: 5 batches of 8 an epoch, so that 8 steps of two batches cross epochs.
     options = ["--max_steps=8", "--batch_size=8", "--gradient_accumulation_steps=2", "--checkpointing_steps=3"]
     options += ["--warmup_steps=1", "--learning_rate=1e-3", "--eval_steps=2", "--logging_steps=1", "--max_length=64"]
+    options += [f"--layout={layout}"]
     whole, resumed = tmp_path / "whole", tmp_path / "resumed"
     main([*source, f"--output_dir={whole}", *options])
     AcceleratorState._reset_state(reset_partial_state=True)
@@ -162,7 +164,7 @@ def test_fault_padding_counted_in_the_loss():
         collator = VideoBertDataCollator(tiny_tokenizer(), OFFSET, CODEBOOK_SIZE, pad_to_multiple_of=multiple)
         batch = collator(examples)
         outputs = model(**batch)
-        figures.append((outputs.loss, example_sums(outputs, batch, OFFSET)))
+        figures.append((outputs.loss, example_sums(outputs, batch, model.config)))
     torch.testing.assert_close(figures[0], figures[1], atol=1e-4, rtol=1e-4)
 
 
@@ -172,7 +174,7 @@ def test_held_out_figures_are_those_counted_by_hand():
     data = SegmentDataset(cooking_rows(), tiny_tokenizer(), OFFSET, max_length=64)
     collator = VideoBertDataCollator(tiny_tokenizer(), OFFSET, CODEBOOK_SIZE)
     loader = accelerator.prepare(make_loader(data, collator, 5, 0))
-    metrics = evaluate(accelerator, model, loader, OFFSET)
+    metrics = evaluate(accelerator, model, loader, model.config)
     assert model.training
     batch = collator([data[index] for index in range(len(data))])
     outputs = model.eval()(**batch)
@@ -185,13 +187,65 @@ def test_held_out_figures_are_those_counted_by_hand():
     assert metrics["alignment_accuracy"] == pytest.approx(right.float().mean().item())
 
 
+def test_evaluation_names_within_the_modality_where_training_does():
+    """By hand: only the scores of the token's own modality take part; the joint softmax gives another loss."""
+    accelerator, data = Accelerator(cpu=True), SegmentDataset(cooking_rows(), tiny_tokenizer(), OFFSET, max_length=64)
+    loader = accelerator.prepare(
+        make_loader(data, VideoBertDataCollator(tiny_tokenizer(), OFFSET, CODEBOOK_SIZE), 99, 0)
+    )
+    model = tiny_model(predict_within_modality=True)
+    metrics = evaluate(accelerator, model, loader, model.config)
+    loader.set_epoch(0)  # as `evaluate` does: the same examples
+    (batch,) = loader
+    logits, labels = model.eval()(**batch).logits, batch["labels"]
+    for task, tokens in (("text", slice(0, OFFSET)), ("visual", slice(OFFSET, OFFSET + CODEBOOK_SIZE))):
+        asked = (labels >= tokens.start) & (labels < tokens.stop)
+        scores, target = logits[asked][:, tokens], labels[asked] - tokens.start
+        expected = torch.nn.functional.cross_entropy(scores, target).item()
+        assert metrics[f"{task}_loss"] == pytest.approx(expected, abs=1e-4)
+        assert metrics[f"{task}_accuracy"] == pytest.approx((scores.argmax(-1) == target).float().mean().item())
+        joint = torch.nn.functional.cross_entropy(logits[asked], labels[asked]).item()
+        assert abs(joint - expected) > 0.01
+
+
+def test_grouped_batches_are_of_about_one_length_and_resume_exactly():
+    """The order comes from seed and epoch alone, every example comes once, and neighbours are alike in length."""
+    lengths = torch.randint(1, 100, (400,), generator=torch.Generator().manual_seed(0)).tolist()
+    first, second = GroupedSampler(8, lengths, seed=3), GroupedSampler(8, lengths, seed=3)
+    list(first)
+    for sampler in (first, second):
+        sampler.set_epoch(1)
+    order = list(first)
+    assert order == list(second) and sorted(order) == list(range(400))
+    second.set_epoch(2)
+    assert order != list(second)
+    found = [[lengths[i] for i in order[start : start + 8]] for start in range(0, 400, 8)]
+    spread = [max(batch) - min(batch) for batch in found]
+    assert sorted(spread)[len(spread) // 2] < 15  # of 100, where random batches spread over about 80
+
+
+@pytest.mark.parametrize("layout", ["packed", "flat"])
+def test_a_packed_step_is_a_padded_step(layout):
+    """The same examples in fewer rows give the same losses and gradients, both objectives."""
+    data = SegmentDataset(cooking_rows(), tiny_tokenizer(), OFFSET, max_length=64)
+    examples, steps = [data[index] for index in range(12)], []
+    for chosen in ("padded", layout):
+        collator = VideoBertDataCollator(tiny_tokenizer(), OFFSET, CODEBOOK_SIZE, 0.3, 0.3, layout=chosen)
+        steps.append(gradients_after_step([collator(examples)]))
+    (expected_loss, expected), (loss, found) = steps
+    torch.testing.assert_close(loss, expected_loss, atol=1e-5, rtol=1e-5)
+    assert loss[2] > 0
+    for name, gradient in expected.items():
+        torch.testing.assert_close(found[name], gradient, atol=2e-5, rtol=1e-3)
+
+
 def test_held_out_examples_stay_the_same():
     """A curve over training compares the same examples: an untouched model has the same figures every time."""
     accelerator, model = Accelerator(cpu=True), tiny_model()
     data = SegmentDataset(cooking_rows(), tiny_tokenizer(), OFFSET, max_length=64)
     collator = VideoBertDataCollator(tiny_tokenizer(), OFFSET, CODEBOOK_SIZE)
     loader = accelerator.prepare(make_loader(data, collator, 5, 0))
-    first, second, third = (evaluate(accelerator, model, loader, OFFSET) for _ in range(3))
+    first, second, third = (evaluate(accelerator, model, loader, model.config) for _ in range(3))
     assert first == second == third
 
 
