@@ -1,19 +1,22 @@
 """A pretraining step of VideoBERT beside one of transformers' BERT: the same joint vocabulary, the same weights.
 
-    python benchmarks/pretraining_step.py                        # both shapes, several minutes
+    python benchmarks/pretraining_step.py                        # both shapes, about ten minutes
     python benchmarks/pretraining_step.py --json results.json    # the figures in a file too
     python benchmarks/pretraining_step.py --smoke                # toy sizes, seconds: shows that it runs
 
-Both sides compute forward and backward of the same examples with the same masks: `BertForMaskedLM` in padded batches
-with the vocabulary head at every position, ours with the sparse head and rows packed or grouped by length, as is
-faster. Runs alternate, the figures are medians. Targets: `small.ratio` at least 4, `base.ratio` at least 2,
-`loss_difference` at most 1e-4, `matmul_share` at least 0.6, `memory_ratio` at most 0.5.
+Both sides compute forward and backward of the same examples with the same masks. `BertForMaskedLM`: padded batches of
+`--batch-size` examples, the vocabulary head at every position. Ours: the sparse head, and examples packed into rows or
+grouped by length in batches of as many positions. Runs alternate, the figures are medians of pairs.
+
+`small.ratio` and `base.ratio`: their time over ours in the layout that is faster on sdpa. `layouts`: both layouts on
+each attention back end, the base for the default of `examples/pretrain.py`. `matmul_share`: needed multiplications and
+additions of the base shape, a second, over those of one large matrix product on this machine. `memory_ratio`: what a
+step adds to the memory of the process, at the base shape. `growth`: sequences of up to 64 … 512 tokens, small shape.
 """
 
 import argparse
 import gc
 import json
-import resource
 import statistics
 import subprocess
 import sys
@@ -26,6 +29,7 @@ from transformers import BertConfig, BertForMaskedLM
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from modeling_videobert import VideoBertConfig, VideoBertForMaskedLM
+from processing.collator import first_fit
 
 # layers, hidden size, heads, words, visual tokens
 SHAPES = {
@@ -37,6 +41,7 @@ SHAPES = {
 SENTENCE_LENGTHS = (4, 7, 9, 11, 13, 16, 19, 23, 28, 35, 74)
 # A visual token lasts 1.5 s, a WordPiece of running speech about 0.35 s.
 VISUAL_TOKENS_PER_WORD = 0.25
+OURS = ("grouped", "packed")
 CLS, JOIN, SEP, MASK, FIRST_WORD = 101, 1, 102, 103, 104
 PREDICTED = 0.15
 
@@ -92,34 +97,39 @@ def batches_of(examples, size):
     return [pad(examples[start : start + size]) for start in range(0, len(examples), size)]
 
 
-def grouped(examples, size):
-    """Neighbours in length share a batch."""
-    return batches_of(sorted(examples, key=lambda example: len(example["input_ids"])), size)
-
-
-def packed(examples, tokens, max_length):
-    """Rows of `max_length` with several examples each (longest first, first row with room), `tokens` a batch."""
-    rows = []
-    for example in sorted(examples, key=lambda example: -len(example["input_ids"])):
-        length = len(example["input_ids"])
-        row = next((row for row in rows if sum(len(e["input_ids"]) for e in row) + length <= max_length), None)
-        if row is None:
-            rows.append([example])
-        else:
-            row.append(example)
-    lines = []
-    for row in rows:
-        line = {name: torch.cat([example[name] for example in row]) for name in row[0]}
-        lengths = torch.tensor([len(example["input_ids"]) for example in row])
-        lines.append((line, torch.arange(1, len(row) + 1).repeat_interleave(lengths)))
-    batches, size = [], max(1, tokens // max_length)
-    for start in range(0, len(lines), size):
-        part = lines[start : start + size]
-        batch = pad([line for line, _ in part])
-        batch.pop("attention_mask")
-        sequence_ids = torch.nn.utils.rnn.pad_sequence([ids for _, ids in part], batch_first=True)
-        batches.append(batch | {"sequence_ids": sequence_ids})
+def grouped(examples, positions):
+    """Neighbours in length share a batch of about `positions` tokens, padding included; the longest come first."""
+    examples, batches = sorted(examples, key=lambda example: -len(example["input_ids"])), []
+    while examples:
+        size = max(1, positions // len(examples[0]["input_ids"]))
+        batches.append(pad(examples[:size]))
+        examples = examples[size:]
     return batches
+
+
+def packed(examples, positions):
+    """Rows as long as the longest example, with as many examples in each as fit."""
+    lengths = [len(example["input_ids"]) for example in examples]
+    rows = first_fit(lengths, max(lengths))
+    size, batches = max(1, positions // max(lengths)), []
+    for start in range(0, len(rows), size):
+        lines = []
+        for row in rows[start : start + size]:
+            line = {name: torch.cat([examples[number][name] for number in row]) for name in examples[0]}
+            sequence = torch.arange(1, len(row) + 1).repeat_interleave(torch.tensor([lengths[n] for n in row]))
+            lines.append(line | {"sequence_ids": sequence})
+        batch = pad(lines)
+        batch.pop("attention_mask")
+        numbers = [line["sequence_ids"] for line in lines]
+        batches.append(batch | {"sequence_ids": torch.nn.utils.rnn.pad_sequence(numbers, batch_first=True)})
+    return batches
+
+
+def layouts_of(examples, batch_size):
+    """The same examples as BERT gets them, and in our two layouts with as many positions a batch."""
+    theirs = batches_of(examples, batch_size)
+    positions = max(batch["input_ids"].numel() for batch in theirs)
+    return {"theirs": theirs, "grouped": grouped(examples, positions), "packed": packed(examples, positions)}
 
 
 def build(side, shape):
@@ -177,56 +187,74 @@ def useful_operations(examples, shape):
     return 3 * total  # backward is two such products for each of forward's
 
 
+def alternate(models, layouts, repeats):
+    """Losses, and the seconds of each of `repeats` rounds after a first one that warms up."""
+    losses, seconds = {}, {name: [] for name in layouts}
+    for repeat in range(-1, repeats):
+        for name, batches in layouts.items():
+            losses[name], took = step(models[name], batches)
+            if repeat >= 0:
+                seconds[name].append(took)
+    return losses, seconds
+
+
 def compare(shape, max_length, options):
-    """Alternate the two sides and take medians."""
+    """BERT against ours in both layouts, in turn."""
     words, clips = SHAPES[shape][3:]
     examples = draw_examples(options.examples, max_length, words, clips)
-    lengths = [len(example["input_ids"]) for example in examples]
-    layouts = {
-        "theirs": batches_of(examples, options.batch_size),
-        "grouped": grouped(examples, options.batch_size),
-        "packed": packed(examples, options.batch_size * sum(lengths) // len(lengths), max_length),
-    }
+    tokens = sum(len(example["input_ids"]) for example in examples)
+    layouts = layouts_of(examples, options.batch_size)
     theirs, ours = build("theirs", shape), build("ours", shape)
     same_weights(ours, theirs)
-    losses, seconds, rates = {}, {name: [] for name in layouts}, []
-    for repeat in range(-1, options.repeats):
-        for name, batches in layouts.items():
-            losses[name], took = step(theirs if name == "theirs" else ours, batches)
-            if repeat >= 0:  # the first round warms up
-                seconds[name].append(took)
-        rates.append(matmul_rate(options.matmul_size))
-    best = min(("grouped", "packed"), key=lambda name: statistics.median(seconds[name]))
+    losses, seconds = alternate({"theirs": theirs, "grouped": ours, "packed": ours}, layouts, options.repeats)
+    best = min(OURS, key=lambda name: statistics.median(seconds[name]))
     pairs = zip(seconds["theirs"], seconds[best], strict=True)
     return {
         "ratio": statistics.median(slow / fast for slow, fast in pairs),
         "layout": best,
         "seconds": {name: statistics.median(values) for name, values in seconds.items()},
-        "milliseconds_per_1000_tokens": 1e6 * statistics.median(seconds[best]) / sum(lengths),
-        "loss_difference": max(abs(losses[name] - losses["theirs"]) for name in ("grouped", "packed")),
-        "matmul_share": useful_operations(examples, shape)
-        / statistics.median(seconds[best])
-        / statistics.median(rates),
-        "mean_length": sum(lengths) / len(lengths),
-        "padding": 1 - sum(lengths) / sum(batch["input_ids"].numel() for batch in layouts["theirs"]),
+        "milliseconds_per_1000_tokens": 1e6 * statistics.median(seconds[best]) / tokens,
+        "loss_difference": max(abs(losses[name] - losses["theirs"]) for name in OURS),
+        "matmul_share": matmul_share(ours, layouts[best], examples, shape, options),
+        "mean_length": tokens / len(examples),
+        "padding": 1 - tokens / sum(batch["input_ids"].numel() for batch in layouts["theirs"]),
     }
 
 
+def matmul_share(model, batches, examples, shape, options):
+    """Steps and large products in turn, so that both see the machine in the same state."""
+    needed = useful_operations(examples, shape)
+    shares = []
+    for _ in range(options.repeats):
+        rate = max(matmul_rate(options.matmul_size) for _ in range(3))
+        shares.append(needed / step(model, batches)[1] / rate)
+    return statistics.median(shares)
+
+
+def compare_layouts(shape, options):
+    """Seconds of a step in both layouts on every attention back end that trains on this machine."""
+    words, clips = SHAPES[shape][3:]
+    layouts = layouts_of(draw_examples(options.examples, options.max_length, words, clips), options.batch_size)
+    layouts.pop("theirs")
+    model, figures = build("ours", shape), {}
+    for attention in ("sdpa", "eager"):
+        model.set_attn_implementation(attention)
+        _, seconds = alternate(dict.fromkeys(OURS, model), layouts, options.repeats)
+        figures[attention] = {name: statistics.median(values) for name, values in seconds.items()}
+    return figures
+
+
 def peak_megabytes():
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    """The most memory of this process. (`ru_maxrss` would count what the process that started it had.)"""
+    (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
+    return int(line.split()[1]) / 1024
 
 
 def step_memory(side, shape, layout, options):
     """What one step adds to the memory of a process that holds the model. Runs in a process of its own."""
     words, clips = SHAPES[shape][3:]
     examples = draw_examples(options.examples, options.max_length, words, clips)
-    mean = sum(len(example["input_ids"]) for example in examples) // len(examples)
-    if side == "theirs":
-        batches = batches_of(examples, options.batch_size)
-    elif layout == "grouped":
-        batches = grouped(examples, options.batch_size)
-    else:
-        batches = packed(examples, options.batch_size * mean, options.max_length)
+    batches = layouts_of(examples, options.batch_size)["theirs" if side == "theirs" else layout]
     model = build(side, shape)
     gc.collect()
     before = peak_megabytes()
@@ -262,6 +290,7 @@ def main():
     names = {"small": "toy", "base": "toy"} if options.smoke else {"small": "small", "base": "base"}
     figures = {name: compare(shape, options.max_length, options) for name, shape in names.items()}
     figures["memory"] = memory(names["base"], figures["base"]["layout"], options)
+    figures["layouts"] = {name: compare_layouts(names[name], options) for name in names}
     figures["growth"] = {str(length): compare(names["small"], length, options) for length in (64, 128, 256, 512)}
     figures["loss_difference"] = max(figures[name]["loss_difference"] for name in names)
     figures["matmul_share"] = figures["base"]["matmul_share"]
@@ -281,8 +310,12 @@ def show(figures):
             f"{line['layout']:>10}{line['matmul_share']:8.0%}{line['milliseconds_per_1000_tokens']:8.1f}"
             f"{line['padding']:9.0%}"
         )
-    step_of = {side: figures["memory"][side]["step"] for side in ("theirs", "ours")}
-    print(f"memory of a step: BERT {step_of['theirs']:.0f} MB, ours {step_of['ours']:.0f} MB")
+    for shape, backends in figures["layouts"].items():
+        for attention, seconds in backends.items():
+            print(f"{shape}, {attention}: packed {seconds['packed']:.3f} s, grouped {seconds['grouped']:.3f} s")
+    for what in ("step", "process"):
+        theirs, ours = (figures["memory"][side][what] for side in ("theirs", "ours"))
+        print(f"memory of the {what}: BERT {theirs:.0f} MB, ours {ours:.0f} MB, ratio {ours / max(1e-9, theirs):.2f}")
     print(f"largest difference between the losses: {figures['loss_difference']:.1e}")
 
 

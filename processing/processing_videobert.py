@@ -57,7 +57,10 @@ class VideoBertProcessor(ProcessorMixin):
     def save_pretrained(self, save_directory, **kwargs):
         if self.codebook is not None:
             self.codebook.save_pretrained(Path(save_directory) / "codebook")
-        return super().save_pretrained(save_directory, **kwargs)
+        saved = super().save_pretrained(save_directory, **kwargs)
+        # The library leaves a note on where the code lies, which a processor that was loaded does not have.
+        vars(self).pop("auto_map", None)
+        return saved
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path, **kwargs):

@@ -68,6 +68,10 @@ class VideoBertVideoProcessor(BaseVideoProcessor):
         """The number of clips of a video of `duration` seconds; a last clip that is at least half there is kept."""
         return count_clips(duration, self.clip_seconds)
 
+    def sample_frames(self, metadata, num_frames=None, fps=None, **kwargs):
+        """The library's sampling; a number of frames that is asked for comes before the rate we have by default."""
+        return super().sample_frames(metadata, num_frames, None if num_frames is not None else fps, **kwargs)
+
     def iter_clips(self, video, video_fps: float | None = None) -> Iterator[torch.Tensor]:
         """Streams the clips of one video, prepared for the video network; only one is in memory at a time.
 
