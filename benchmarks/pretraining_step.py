@@ -5,8 +5,8 @@
     python benchmarks/pretraining_step.py --smoke                # toy sizes, seconds: shows that it runs
 
 Both sides compute forward and backward of the same examples with the same masks. `BertForMaskedLM`: padded batches of
-`--batch-size` examples, the vocabulary head at every position. Ours: the sparse head, and examples packed into rows or
-grouped by length in batches of as many positions. Runs alternate, the figures are medians of pairs.
+`--batch-size` examples, the vocabulary head at every position. Ours: the sparse head, and as many examples a batch,
+packed into rows as `VideoBertDataCollator` packs them, or grouped by length. Runs alternate, the figures are medians.
 
 `small.ratio` and `base.ratio`: their time over ours in the layout that is faster on sdpa. `layouts`: both layouts on
 each attention back end, the base for the default of `examples/pretrain.py`. `matmul_share`: needed multiplications and
@@ -85,8 +85,8 @@ def draw_examples(count, max_length, words, clips, seed=0):
 def pad(examples):
     """One example a row."""
     batch = {}
-    for name, value in (("input_ids", 0), ("token_type_ids", 0), ("labels", -100)):
-        tensors = [example[name] for example in examples]
+    for name in examples[0]:
+        tensors, value = [example[name] for example in examples], -100 if name == "labels" else 0
         batch[name] = torch.nn.utils.rnn.pad_sequence(tensors, batch_first=True, padding_value=value)
     lengths = torch.tensor([len(example["input_ids"]) for example in examples])
     batch["attention_mask"] = (torch.arange(lengths.max()) < lengths[:, None]).long()
@@ -97,39 +97,31 @@ def batches_of(examples, size):
     return [pad(examples[start : start + size]) for start in range(0, len(examples), size)]
 
 
-def grouped(examples, positions):
-    """Neighbours in length share a batch of about `positions` tokens, padding included; the longest come first."""
-    examples, batches = sorted(examples, key=lambda example: -len(example["input_ids"])), []
-    while examples:
-        size = max(1, positions // len(examples[0]["input_ids"]))
-        batches.append(pad(examples[:size]))
-        examples = examples[size:]
-    return batches
+def grouped(examples, size):
+    """Neighbours in length share a batch."""
+    return batches_of(sorted(examples, key=lambda example: len(example["input_ids"])), size)
 
 
-def packed(examples, positions):
-    """Rows as long as the longest example, with as many examples in each as fit."""
+def packed(examples):
+    """One batch: rows as long as the longest example, with as many examples in each as fit."""
     lengths = [len(example["input_ids"]) for example in examples]
-    rows = first_fit(lengths, max(lengths))
-    size, batches = max(1, positions // max(lengths)), []
-    for start in range(0, len(rows), size):
-        lines = []
-        for row in rows[start : start + size]:
-            line = {name: torch.cat([examples[number][name] for number in row]) for name in examples[0]}
-            sequence = torch.arange(1, len(row) + 1).repeat_interleave(torch.tensor([lengths[n] for n in row]))
-            lines.append(line | {"sequence_ids": sequence})
-        batch = pad(lines)
-        batch.pop("attention_mask")
-        numbers = [line["sequence_ids"] for line in lines]
-        batches.append(batch | {"sequence_ids": torch.nn.utils.rnn.pad_sequence(numbers, batch_first=True)})
-    return batches
+    lines = []
+    for row in first_fit(lengths, max(lengths)):
+        line = {name: torch.cat([examples[number][name] for number in row]) for name in examples[0]}
+        numbers = torch.arange(1, len(row) + 1).repeat_interleave(torch.tensor([lengths[number] for number in row]))
+        lines.append(line | {"sequence_ids": numbers})
+    batch = pad(lines)
+    batch.pop("attention_mask")
+    return batch
 
 
-def layouts_of(examples, batch_size):
-    """The same examples as BERT gets them, and in our two layouts with as many positions a batch."""
-    theirs = batches_of(examples, batch_size)
-    positions = max(batch["input_ids"].numel() for batch in theirs)
-    return {"theirs": theirs, "grouped": grouped(examples, positions), "packed": packed(examples, positions)}
+def layouts_of(examples, size):
+    """The same examples as BERT gets them, and in our two layouts."""
+    return {
+        "theirs": batches_of(examples, size),
+        "grouped": grouped(examples, size),
+        "packed": [packed(examples[start : start + size]) for start in range(0, len(examples), size)],
+    }
 
 
 def build(side, shape):
@@ -278,7 +270,7 @@ def main():
     parser.add_argument("--json", type=Path, help="write the figures here too")
     parser.add_argument("--smoke", action="store_true", help="toy sizes")
     parser.add_argument("--examples", type=int, default=64, help="examples in a step")
-    parser.add_argument("--batch-size", type=int, default=16, help="examples in a forward pass")
+    parser.add_argument("--batch-size", type=int, default=32, help="examples in a forward pass, as in pretrain.py")
     parser.add_argument("--max-length", type=int, default=128)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--memory-of", nargs=3, metavar=("SIDE", "SHAPE", "LAYOUT"), help=argparse.SUPPRESS)

@@ -112,10 +112,14 @@ class VideoBertClozeHead(nn.Module):
 
     def _summed_loss(self, hidden_states, labels, logits):
         config, total = self.config, 0.0
-        for start, stop, weight in (
+        parts = [
             (0, config.visual_token_offset, config.text_cloze_weight),
             (config.visual_token_offset, config.vocab_size, config.visual_cloze_weight),
-        ):
+        ]
+        if not config.predict_within_modality and config.text_cloze_weight == config.visual_cloze_weight:
+            # Each part costs a gradient as large as the vocabulary's matrix, and nothing tells them apart here.
+            parts = [(0, config.vocab_size, config.text_cloze_weight)]
+        for start, stop, weight in parts:
             asked = (labels >= start) & (labels < stop)
             rows = slice(start, stop) if config.predict_within_modality else slice(0, config.vocab_size)
             target = labels[asked] - rows.start

@@ -74,6 +74,9 @@ class VideoBertPreTrainedModel(BertPreTrainedModel):
     config: VideoBertConfig
     config_class = VideoBertConfig
     base_model_prefix = "videobert"
+    # Without BERT's own entry for the embeddings: FSDP shards each of these by itself, but a tied table belongs to the
+    # vocabulary head too.
+    _no_split_modules = ["BertLayer"]
 
     def tie_weights(self, *args, **kwargs):
         """Tie, then freeze: the last step after weights are made or loaded, and loading forgets what was frozen."""
