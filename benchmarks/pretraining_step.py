@@ -236,9 +236,9 @@ def compare_layouts(shape, options):
     return figures
 
 
-def peak_megabytes():
-    """The most memory of this process. (`ru_maxrss` would count what the process that started it had.)"""
-    (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
+def resident_megabytes(field):
+    """Memory of this process: now (`VmRSS`), or the most since the mark was last put down (`VmHWM`)."""
+    (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(field))
     return int(line.split()[1]) / 1024
 
 
@@ -249,9 +249,11 @@ def step_memory(side, shape, layout, options):
     batches = layouts_of(examples, options.batch_size)["theirs" if side == "theirs" else layout]
     model = build(side, shape)
     gc.collect()
-    before = peak_megabytes()
+    before = resident_megabytes("VmRSS")
+    Path("/proc/self/clear_refs").write_text("5")  # puts the mark down: building a model takes more than holding it
     step(model, batches)
-    print(json.dumps({"step": peak_megabytes() - before, "process": peak_megabytes()}))
+    peak = resident_megabytes("VmHWM")
+    print(json.dumps({"step": peak - before, "process": peak}))
 
 
 def memory(shape, layout, options):

@@ -44,16 +44,17 @@ def test_gradient_checkpointing_changes_no_gradient(batch):
         torch.testing.assert_close(grad, expected[name], msg=name)
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("sparse", [True, False])
-def test_bf16_autocast(batch, sparse):
+def test_autocast(batch, sparse, dtype):
     """Mixed precision reaches the vocabulary head too, and loss and gradients stay close to full precision."""
     model = tiny_model(VideoBertForPreTraining, sparse_prediction=sparse, initializer_range=0.05).train()
     expected = {name: grad.clone() for name, grad in gradients(model, batch).items()}
     full = model(**batch).loss.item()
     model.zero_grad()
-    with torch.autocast("cpu", dtype=torch.bfloat16):
+    with torch.autocast("cpu", dtype=dtype):
         output = model(**batch)
-    assert output.loss.dtype == torch.float32 and output.alignment_logits.dtype == torch.bfloat16
+    assert output.loss.dtype == torch.float32 and output.alignment_logits.dtype == dtype
     assert output.loss.item() == pytest.approx(full, rel=0.02)
     output.loss.backward()
     for name, parameter in model.named_parameters():

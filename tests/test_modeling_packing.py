@@ -1,5 +1,6 @@
 """Packed rows: many short examples in one row, none of which knows of the others."""
 
+import shutil
 from itertools import pairwise
 
 import pytest
@@ -13,6 +14,8 @@ from transformers.modeling_flash_attention_utils import prepare_fa_kwargs_from_p
 from modeling_videobert import VideoBertForPreTraining, VideoBertModel
 from modeling_videobert.modeling_videobert import positions_in_sequence
 
+# transformers compiles the mask of flex attention.
+COMPILER = pytest.mark.skipif(shutil.which("g++") is None, reason="there is no C++ compiler")
 SHAPES = [(4, 5), (6, 0), (0, 7), (3, 9), (1, 1)]
 
 
@@ -49,7 +52,8 @@ def test_positions_restart_by_hand():
     assert positions_in_sequence(ids).tolist() == [[0, 1, 2, 0, 1, 0, 1], [0, 0, 1, 2, 0, 1, 2]]
 
 
-@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+@pytest.mark.parametrize("attention", ["sdpa", "eager", pytest.param("flex_attention", marks=COMPILER)])
+@torch.no_grad()  # flex attention has no backward on a CPU
 def test_packed_equals_unpacked(attention):
     """transformers' bidirectional mask alone lets packed examples see each other; ours must not."""
     examples, rows = examples_of(SHAPES), [[0, 1, 2], [3, 4]]

@@ -1,4 +1,4 @@
-"""Sharded training (FSDP): a step over two processes that each hold half of every weight is the step of one process."""
+"""Sharded training (FSDP): a step over two processes, each with half of every weight, is the step of one process."""
 
 import copy
 
