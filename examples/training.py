@@ -12,13 +12,14 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import tqdm
 from torch.nn import functional as F
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Sampler
 from transformers import get_linear_schedule_with_warmup
-from transformers.trainer_pt_utils import LengthGroupedSampler
 
 IGNORED = -100
 LABELS = ("labels", "alignment_labels")
 TASKS = ("text", "visual", "alignment")
+# Sorted together by length: many enough to be alike, few enough that the order stays random.
+GROUPED_BATCHES = 50
 # Fused: four times faster on the CPU, too.
 ADAM = {"betas": (0.9, 0.98), "eps": 1e-6, "fused": True}
 
@@ -47,16 +48,27 @@ def make_optimizer(model: torch.nn.Module, learning_rate: float, weight_decay: f
     return torch.optim.AdamW(groups, lr=learning_rate, **ADAM)
 
 
-class GroupedSampler(LengthGroupedSampler):
-    """transformers' grouping by length, in an order that comes from seed and epoch alone, as exact resuming needs."""
+class GroupedSampler(Sampler):
+    """
+    A random order in which `GROUPED_BATCHES` batches at a time are sorted by length: a batch is of about one length.
 
-    def __init__(self, batch_size: int, lengths: list[int], seed: int):
-        super().__init__(batch_size, lengths=lengths, generator=torch.Generator())
-        self.seed = seed
-        self.set_epoch(0)
+    An example's length is known when it is drawn, so each is drawn once more for it. The order comes from seed and
+    epoch alone, as exact resuming needs.
+    """
+
+    def __init__(self, data, batch_size: int, seed: int):
+        self.data, self.lot, self.seed, self.epoch = data, GROUPED_BATCHES * batch_size, seed, 0
 
     def set_epoch(self, epoch: int) -> None:
-        self.generator.manual_seed(self.seed + epoch)
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def __iter__(self) -> Iterator[int]:
+        generator = torch.Generator().manual_seed(self.seed + self.epoch)
+        for lot in torch.randperm(len(self.data), generator=generator).split(self.lot):
+            yield from sorted(lot.tolist(), key=lambda index: len(self.data[index]["input_ids"]))
 
 
 def make_loader(
@@ -70,7 +82,7 @@ def make_loader(
     generator = torch.Generator().manual_seed(seed or 0)
     order = {"shuffle": seed is not None}
     if grouped:
-        order = {"sampler": GroupedSampler(batch_size, data.lengths.tolist(), seed)}
+        order = {"sampler": GroupedSampler(data, batch_size, seed)}
     return DataLoader(data, batch_size, collate_fn=collator, num_workers=num_workers, generator=generator, **order)
 
 

@@ -53,8 +53,12 @@ def summed_cross_entropy(
         dtype = torch.get_autocast_dtype(device)
         hidden_states, weight, bias = hidden_states.to(dtype), weight.to(dtype), bias.to(dtype)
     options = nn.LinearCrossEntropyOptions(batch_chunk_size=LOSS_CHUNK, chunking_method=None)
-    loss = F.linear_cross_entropy(hidden_states, weight, target, linear_bias=bias, reduction="sum", options=options)
-    return loss.float()
+    # The operation sums in its own precision: thousands of tokens in half of it lose digits, or overflow.
+    exact = hidden_states.dtype == torch.float32
+    loss = F.linear_cross_entropy(
+        hidden_states, weight, target, linear_bias=bias, reduction="sum" if exact else "none", options=options
+    )
+    return loss if exact else loss.float().sum()
 
 
 class VideoBertClozeHead(nn.Module):

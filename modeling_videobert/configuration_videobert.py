@@ -38,7 +38,7 @@ class VideoBertConfig(BertConfig):
             paper's softmax is over the whole joint vocabulary.
         sparse_prediction (`bool`, defaults to `True`):
             whether training computes the vocabulary head at predicted positions only. The loss and its gradients stay
-            the same; the output then has no `logits`.
+            the same, though they can be asked for once only (no `retain_graph`); the output then has no `logits`.
         freeze_input_embeddings (`bool`, defaults to `False`):
             whether the table of token embeddings stays as it is, as in the paper's pretraining. A vocabulary head that
             is tied to it (`tie_word_embeddings`) keeps its matrix too and learns its transform and bias; one that is
@@ -46,13 +46,16 @@ class VideoBertConfig(BertConfig):
             centroids on MiniLM, 128 in use, hidden visual tokens were named 41, 88 and 100 % right after 80, 120 and
             160 steps, against 53, 94 and 100 % untied, where the optimiser has 13 M weights more to move in each step.
             Sensible only for a table that comes from somewhere, so
-            [`VideoBertForPreTraining.from_text_checkpoint`] turns it on and a model from scratch does not.
+            [`VideoBertForPreTraining.from_text_checkpoint`] turns it on and a model from scratch does not. Loaded as a
+            part of another model (`EncoderDecoderModel`), the table must be frozen again by hand.
 
     Raises:
-        `ValueError`: the visual tokens overlap the words, or do not fit into `vocab_size` rows.
+        `ValueError`: there is no visual token, or they overlap the words, or do not fit into `vocab_size` rows.
     """
 
     model_type = "videobert"
+    # Scalars among the outputs, which transformers' Trainer would take for predictions.
+    keys_to_ignore_at_inference = ["cloze_loss", "alignment_loss"]
 
     vocab_size: int | None = None
     text_vocab_size: int = 30522
@@ -79,6 +82,8 @@ class VideoBertConfig(BertConfig):
 
     def _check_vocabulary(self):
         needed = self.visual_token_offset + self.codebook_size
+        if self.codebook_size < 1:
+            raise ValueError(f"codebook_size is {self.codebook_size}; allowed is at least 1 visual token.")
         if self.visual_token_offset < self.text_vocab_size:
             raise ValueError(
                 f"visual_token_offset is {self.visual_token_offset}, inside the text vocabulary; "

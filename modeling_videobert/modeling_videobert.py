@@ -134,6 +134,13 @@ class VideoBertPreTrainedModel(BertPreTrainedModel):
         copy_text_weights(model, source, visual_rows(centroids, words))
         return model
 
+    def resize_token_embeddings(self, *args, **kwargs) -> nn.Module:
+        """As in transformers. Rows go at the end, and with them the last visual tokens."""
+        embeddings = super().resize_token_embeddings(*args, **kwargs)
+        left = self.config.vocab_size - self.config.visual_token_offset
+        self.config.codebook_size = min(self.config.codebook_size, left)
+        return embeddings
+
     def get_position_embeddings(self) -> nn.Embedding:
         """The table of positions, (max_position_embeddings, H)."""
         return self.base_model.embeddings.position_embeddings
@@ -192,9 +199,14 @@ class VideoBertModel(VideoBertPreTrainedModel, BertModel):
             (B, L, H) and `pooler_output` (B, H), that of the row's first token.
 
         Raises:
-            `ValueError`: an empty batch, ids out of range, or more positions than the model has.
+            `ValueError`: an empty batch, ids out of range, more positions than the model has, or `attention_mask`
+            beside `sequence_ids`.
         """
         if sequence_ids is not None:
+            if attention_mask is not None:
+                raise ValueError(
+                    "Both attention_mask and sequence_ids are given; allowed is one, sequence_ids have 0 on padding."
+                )
             attention_mask = self._packed_mask(sequence_ids)
             position_ids = positions_in_sequence(sequence_ids) if position_ids is None else position_ids
         self._check_inputs(input_ids, token_type_ids, position_ids, inputs_embeds)
@@ -252,6 +264,9 @@ class VideoBertForPreTraining(VideoBertPreTrainedModel):
     """
 
     _tied_weights_keys = {"cloze_head.decoder.weight": "videobert.embeddings.word_embeddings.weight"}
+    # transformers' Trainer counts predicted tokens but not pairs; it shall average its micro-batches. `pretrain.py`
+    # counts both.
+    accepts_loss_kwargs = False
 
     def __init__(self, config: VideoBertConfig):
         super().__init__(config)
@@ -292,9 +307,7 @@ class VideoBertForPreTraining(VideoBertPreTrainedModel):
             num_items_in_batch (`int`, *optional*):
                 predicted tokens in all micro-batches of this step, so that their sum divides right; those of this call
                 if not given.
-            num_alignments_in_batch (`int`, *optional*):
-                the same for examples asked about alignment; estimated from the share of predicted tokens if only
-                `num_items_in_batch` is given, as transformers' Trainer does.
+            num_alignments_in_batch (`int`, *optional*): the same for examples asked about alignment.
 
         Returns:
             [`VideoBertForPreTrainingOutput`]: with packed rows, `alignment_logits` has one line for each example.
@@ -321,7 +334,7 @@ class VideoBertForPreTraining(VideoBertPreTrainedModel):
         loss, alignment_loss = cloze_loss, None
         if alignment_labels is not None:
             if num_alignments_in_batch is None:
-                num_alignments_in_batch = self._count_alignments(alignment_labels, labels, num_items_in_batch)
+                num_alignments_in_batch = (alignment_labels != IGNORED).sum().clamp_min(1)
             alignment_loss = self._summed_alignment(alignment_logits, alignment_labels) / num_alignments_in_batch
             weighted = self.config.alignment_weight * alignment_loss
             loss = weighted if loss is None else loss + weighted
@@ -338,13 +351,6 @@ class VideoBertForPreTraining(VideoBertPreTrainedModel):
     def _summed_alignment(self, logits, labels):
         check_labels("alignment_labels", labels, logits.shape[:1], 2)
         return F.cross_entropy(logits.float(), labels, ignore_index=IGNORED, reduction="sum")
-
-    def _count_alignments(self, alignment_labels, labels, num_items_in_batch):
-        """Examples asked in this call, or an estimate for the whole step where only its predicted tokens are known."""
-        count = (alignment_labels != IGNORED).sum().clamp_min(1)
-        if labels is None or num_items_in_batch is None:
-            return count
-        return count * num_items_in_batch / (labels != IGNORED).sum().clamp_min(1)
 
     def _without_joint_examples(self, labels, input_ids, sequence_ids):
         """Ask nothing in examples that hold the join token."""
@@ -428,6 +434,9 @@ class VideoBertForVideoClassification(VideoBertPreTrainedModel):
         config ([`VideoBertConfig`]): sizes, vocabulary, `num_labels` or `id2label`, `classifier_dropout`.
     """
 
+    # The loss is a mean over examples: without this, transformers' Trainer forgets to divide it among micro-batches.
+    accepts_loss_kwargs = False
+
     def __init__(self, config: VideoBertConfig):
         super().__init__(config)
         self.videobert = VideoBertModel(config, add_pooling_layer=False)
@@ -449,14 +458,22 @@ class VideoBertForVideoClassification(VideoBertPreTrainedModel):
     ) -> tuple[torch.Tensor] | SequenceClassifierOutput:
         """
         Args:
-            input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds: as in [`VideoBertModel.forward`].
+            input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds:
+                as in [`VideoBertModel.forward`]; without `token_type_ids` it is the visual tokens that are vision.
             labels (`torch.Tensor` of shape (B,), *optional*):
                 the actions' numbers, or whatever `config.problem_type` asks for.
 
         Returns:
             [`~transformers.modeling_outputs.SequenceClassifierOutput`]: `loss` and `logits` (B, num_labels). A
             sequence without vision has the zero vector for the mean.
+
+        Raises:
+            `ValueError`: packed rows, which hold several examples.
         """
+        if kwargs.get("sequence_ids") is not None:
+            raise ValueError("sequence_ids are given; a row to classify holds one example, allowed is attention_mask.")
+        if token_type_ids is None and input_ids is not None:
+            token_type_ids = (input_ids >= self.config.visual_token_offset).long()
         outputs = self.videobert(
             input_ids=input_ids,
             attention_mask=attention_mask,

@@ -57,7 +57,7 @@ def visual_rows(centroids: torch.Tensor, words: torch.Tensor) -> torch.Tensor:
         gaussian = torch.randn(max(size, hidden_size), min(size, hidden_size), generator=generator)
         basis = torch.linalg.qr(gaussian).Q
         rows = rows @ (basis if size > hidden_size else basis.T)
-    norm = rows.norm(dim=1).mean().clamp_min(torch.finfo(rows.dtype).tiny)
+    norm = rows.norm(dim=1).mean().clamp_min(1e-6)
     return rows * (words.norm(dim=1).mean() / norm)
 
 

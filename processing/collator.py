@@ -65,7 +65,8 @@ class VideoBertDataCollator:
         layout (`str`, defaults to `"padded"`): `"padded"`, `"packed"` or `"flat"`.
 
     Raises:
-        `ValueError`: a probability is not between 0 and 1, or the layout is unknown.
+        `ValueError`: a probability is not between 0 and 1, the layout is unknown, or the tokenizer's vocabulary is not
+            the one of the model.
     """
 
     def __init__(
@@ -84,6 +85,11 @@ class VideoBertDataCollator:
                 raise ValueError(f"{name}_probability is {value}; allowed is more than 0 and less than 1.")
         if layout not in LAYOUTS:
             raise ValueError(f"layout is {layout!r}; allowed are {', '.join(LAYOUTS)}.")
+        if (size := visual_token_offset + codebook_size) != len(tokenizer):
+            raise ValueError(
+                f"The tokenizer has {len(tokenizer)} tokens; {codebook_size} visual tokens from id "
+                f"{visual_token_offset} on need {size}."
+            )
         self.mask_id, self.pad_id = tokenizer.mask_token_id, tokenizer.pad_token_id
         self.special_ids = np.unique([*tokenizer.all_special_ids, tokenizer.convert_tokens_to_ids("[>]")])
         words = [word for token, word in tokenizer.get_vocab().items() if not token.startswith("[unused")]

@@ -159,14 +159,9 @@ class SegmentDataset(Dataset):
         silence_tokens (`int`, defaults to 16): see [`row_spans`].
         seed (`int`, defaults to 0): not negative.
 
-    Attributes:
-        lengths (`np.ndarray` of shape (examples,)):
-            words and clips of each example's own segment: about how long the example gets, to group batches by.
-
     Raises:
         `ValueError`: the mixture names an unknown regime or has no weight, the rows give no example, or misaligned
-        pairs
-            are wanted and all rows together hold no two places that differ.
+            pairs are wanted and all rows together hold no two places that differ.
     """
 
     def __init__(
@@ -216,7 +211,6 @@ class SegmentDataset(Dataset):
             )
         self._spans = np.stack([span_rows, positions], axis=1).astype(np.int32)
         self._examples, self._places = np.flatnonzero(usable), np.flatnonzero(seen)
-        self.lengths = (words + clips)[self._examples]
         if both and self.misaligned_probability and (spoken & seen).any() and not self._two_places():
             raise ValueError(
                 f"Misaligned pairs need two places that differ, but the {len(self.rows)} rows hold only one: add "

@@ -181,6 +181,15 @@ def test_layouts_hold_the_same_examples():
     assert len(collator(layout="packed")(examples)["input_ids"]) < len(examples)
 
 
+@pytest.mark.parametrize("offset, size", [(OFFSET - 3, CODEBOOK_SIZE), (OFFSET, CODEBOOK_SIZE + 1)])
+def test_another_vocabulary_is_refused(offset, size):
+    """Random visual tokens would be drawn that the tokenizer, and so the model, does not have."""
+    with pytest.raises(
+        ValueError, match=f"has {OFFSET + CODEBOOK_SIZE} tokens; {size} visual tokens from id {offset} on"
+    ):
+        VideoBertDataCollator(tiny_tokenizer(), offset, size)
+
+
 def test_bad_batches_and_layouts_are_named():
     """One clear sentence each."""
     with pytest.raises(ValueError, match="The batch holds 0 examples"):

@@ -7,8 +7,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_videobert import MASK, joint_example, masked, padded, tiny_model
+from transformers import Trainer, TrainingArguments
 
-from modeling_videobert import VideoBertForMaskedLM, VideoBertForPreTraining
+from modeling_videobert import VideoBertForMaskedLM, VideoBertForPreTraining, VideoBertForVideoClassification
+from modeling_videobert.cloze_videobert import summed_cross_entropy
 
 SHAPES = [(4, 5), (6, 0), (0, 7), (3, 9)]
 
@@ -162,13 +164,43 @@ def test_gradient_accumulation_divides_right(cut, seed):
     assert total.item() == pytest.approx(model(**whole).loss.item(), abs=1e-5)
 
 
-def test_accumulation_under_the_trainer_keeps_the_scale_of_the_alignment(batch):
-    """transformers' Trainer hands over the number of predicted tokens alone and does not divide by the number of
-    micro-batches: two equal micro-batches must give the loss of one, not twice its alignment."""
-    model = tiny_model(VideoBertForPreTraining).train()
-    items = 2 * (batch["labels"] != -100).sum()
-    total = 2 * model(**batch, num_items_in_batch=items).loss
-    assert total.item() == pytest.approx(model(**batch).loss.item(), abs=1e-5)
+@pytest.mark.parametrize("model_class", [VideoBertForPreTraining, VideoBertForVideoClassification])
+def test_accumulation_under_the_trainer(batch, model_class, tmp_path):
+    """transformers' Trainer takes one step over a batch, or over two halves that hold the same: its micro-batches must
+    be averaged, not added up."""
+    if model_class is VideoBertForVideoClassification:
+        batch = {name: batch[name] for name in ("input_ids", "token_type_ids", "attention_mask")}
+        batch["labels"] = torch.tensor([0, 1, 1, 0])
+    examples = [{name: value[place] for name, value in batch.items()} for place in (*range(4), *range(4))]
+    weights = []
+    for size in (8, 4):
+        model = tiny_model(model_class)
+        options = {"per_device_train_batch_size": size, "gradient_accumulation_steps": 8 // size, "max_steps": 1}
+        options |= {"optim": "sgd", "learning_rate": 0.1, "max_grad_norm": 0, "use_cpu": True, "report_to": "none"}
+        Ordered(model, TrainingArguments(str(tmp_path), **options), train_dataset=examples).train()
+        weights.append({name: parameter.detach() for name, parameter in model.named_parameters()})
+    for name, expected in weights[0].items():
+        torch.testing.assert_close(weights[1][name], expected, atol=1e-5, rtol=1e-4, msg=name)
+    assert not torch.equal(expected, dict(tiny_model(model_class).named_parameters())[name])
+
+
+class Ordered(Trainer):
+    """Examples in their order, so that both halves hold the same."""
+
+    def _get_train_sampler(self, *args):
+        return torch.utils.data.SequentialSampler(self.train_dataset)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_fused_loss_of_many_tokens_in_half_precision(dtype):
+    """torch's fused loss sums in its own precision: 7,000 tokens overflow float16, and bfloat16 keeps two digits."""
+    generator = torch.Generator().manual_seed(0)
+    hidden_states = torch.randn(7000, 16, generator=generator).to(dtype)
+    weight, bias = torch.randn(12000, 16, generator=generator).to(dtype), torch.zeros(12000, dtype=dtype)
+    target = torch.randint(12000, (7000,), generator=generator)
+    expected = torch.nn.functional.cross_entropy(hidden_states.float() @ weight.float().T, target).item()
+    found = summed_cross_entropy(hidden_states, weight, bias, target).item() / len(target)
+    assert found == pytest.approx(expected, rel=1e-3)
 
 
 def test_loss_is_not_causal():

@@ -133,6 +133,24 @@ def test_longer_positions(inputs):
     assert model(torch.full((1, 100), 5)).last_hidden_state.shape == (1, 100, 32)
 
 
+def test_fewer_tokens(tmp_path):
+    """A vocabulary that was cut is still a vocabulary: it can be saved and opened."""
+    model = tiny_model(VideoBertForPreTraining)
+    model.resize_token_embeddings(150)
+    assert (model.config.vocab_size, model.config.codebook_size) == (150, 30)
+    model.save_pretrained(tmp_path)
+    assert VideoBertForPreTraining.from_pretrained(tmp_path).get_input_embeddings().weight.shape[0] == 150
+
+
+def test_packed_rows_have_one_mask(inputs):
+    """Nothing that is given is silently ignored."""
+    packed = inputs | {"sequence_ids": inputs["attention_mask"]}
+    with pytest.raises(ValueError, match="Both attention_mask and sequence_ids"):
+        tiny_model(VideoBertModel)(**packed)
+    with pytest.raises(ValueError, match="a row to classify holds one example"):
+        tiny_model(VideoBertForVideoClassification)(**packed)
+
+
 @pytest.mark.parametrize(
     "change, message",
     [
@@ -156,6 +174,8 @@ def test_the_joint_vocabulary():
     assert VideoBertConfig().vocab_size == 30522 + 20736
     assert tiny_config(visual_token_offset=128).vocab_size == 168
     assert tiny_config(vocab_size=192).vocab_size == 192  # rows to spare
+    with pytest.raises(ValueError, match="codebook_size is 0; allowed is at least 1"):
+        tiny_config(codebook_size=0)
     with pytest.raises(ValueError, match="visual_token_offset is 100, inside the text vocabulary"):
         tiny_config(visual_token_offset=100)
     with pytest.raises(ValueError, match="vocab_size is 130; 40 visual tokens from id 120 on need 160"):
@@ -174,6 +194,9 @@ def test_classifier_reads_cls_and_the_mean_of_the_visual_outputs(batch, inputs):
         visual = hidden_states[row, (inputs["token_type_ids"][row] == 1) & ~padding[row]]
         mean = visual.mean(0) if len(visual) else torch.zeros(32)
         torch.testing.assert_close(logits, model.classifier(torch.cat([hidden_states[row, 0], mean])))
+    inputs["input_ids"] = torch.where(batch["labels"] == -100, batch["input_ids"], batch["labels"])
+    told = {name: value for name, value in inputs.items() if name != "token_type_ids"}
+    torch.testing.assert_close(model(**told).logits, model(**inputs).logits)  # unmasked ids say what is vision
     loss = model(**inputs, labels=torch.tensor([0, 1, 2, 0])).loss
     expected = torch.nn.functional.cross_entropy(model(**inputs).logits, torch.tensor([0, 1, 2, 0]))
     assert loss.item() == pytest.approx(expected.item(), abs=1e-6)
