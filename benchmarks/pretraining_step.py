@@ -10,8 +10,8 @@ the vocabulary head at every position. Ours: the sparse head, and as many exampl
 `VideoBertDataCollator` packs them, or grouped by length. Runs alternate, the figures are medians.
 
 `small.ratio` and `base.ratio`: their time over ours in the layout that is faster on sdpa. `kitchen`: the small shape
-with regimes and shares as `examples/pretrain.py` has them, where twice as much is predicted. `layouts`: both layouts on
-each attention back end that trains here, the base for the default of `examples/pretrain.py`. `matmul_share`: needed
+with regimes and shares as `examples/pretrain.py` has them, where twice as much is predicted. `layouts`: both layouts
+on each attention back end that trains here, the base for the default of `examples/pretrain.py`. `matmul_share`: needed
 multiplications and additions of the base shape, a second, over those of one large matrix product on this machine.
 `memory_ratio`: what a step adds to the memory of the process, at the base shape; the table also has the whole process.
 `growth`: sequences of up to 64 … 512 tokens, small shape.
