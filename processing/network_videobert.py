@@ -154,9 +154,10 @@ class Network:
             raise ValueError(f"{name} cannot tell a change from frames={self.num_frames}; it takes at least 2.")
         width = getattr(config, "hidden_size", None) or getattr(config, "hidden_sizes", [None])[-1]
         self.feature_size = (width or self.model.timm_model.num_features) * (1 + change)
-        layout = torch.channels_last if self.is_image else torch.channels_last_3d
         self.device = torch.device(device)
-        self.model = self.model.to(self.device).to(memory_format=layout).eval()
+        self.model = self.model.to(self.device).eval()
+        if self.is_image:
+            self.model.to(memory_format=torch.channels_last)
         if compile:
             self.model.compile()
 
