@@ -185,9 +185,8 @@ def test_s3d_equals_torchvision(fetched_s3d, torchvision_s3d, tmp_path):
     clip = torch.randint(0, 256, (30, 3, 256, 256), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     pixels = S3D_Weights.KINETICS400_V1.transforms()(clip)
     torch.testing.assert_close(network.prepare(clip), pixels.transpose(0, 1), atol=1e-5, rtol=0)
-    pixels = pixels[None, :, :16].contiguous(
-        memory_format=torch.channels_last_3d
-    )  # as few as its pooling can take: this is about numbers, not about seeing
+    # As few frames as its pooling can take: this is about numbers, not about seeing.
+    pixels = pixels[None, :, :16].contiguous(memory_format=torch.channels_last_3d)
     with torch.no_grad():
         logits, head = torchvision_s3d(pixels), torchvision_s3d.classifier[1]
         feature = network(pixels.transpose(1, 2))
