@@ -13,6 +13,7 @@ from test_processor import silent_video, tiny_text_model  # noqa: F401  fixtures
 from processing import Backbone, VideoBertProcessor, VideoBertVideoProcessor
 from processing.backbone_videobert import FeatureError, load_preprocessing, read_ahead
 from processing.codebook_fitting import fit_codebook
+from processing.i3d_videobert import MaxPool, same_padding
 
 # First values of the pooled feature of the original JAX implementation for the clip made below.
 REFERENCE = [0.12222583, 0.07189646, 0.15361571, 0.2520122, 0.186106]
@@ -26,6 +27,15 @@ def test_i3d_equals_the_original(i3d):
     feature = Backbone(i3d, device="cpu").features([clip])
     assert feature.shape == (1, 1024)
     np.testing.assert_allclose(feature[0, :5], REFERENCE, atol=1e-5)
+
+
+@pytest.mark.parametrize("kernel, stride", [((1, 3, 3), (1, 2, 2)), ((3, 3, 3), (1, 1, 1)), ((2, 2, 2), (2, 2, 2))])
+@pytest.mark.parametrize("shape", [(30, 12, 12), (15, 11, 10), (1, 1, 1), (2, 5, 7), (4, 3, 2)])
+def test_pools_pad_as_the_original(kernel, stride, shape):
+    """TensorFlow's SAME, odd and even sides: as if zeros had been put around what a ReLU left."""
+    x = torch.rand(1, 2, *shape, generator=torch.Generator().manual_seed(0))
+    expected = torch.nn.functional.max_pool3d(same_padding(x, kernel, stride), kernel, stride)
+    assert torch.equal(MaxPool(kernel, stride)(x), expected)
 
 
 def test_i3d_sees_the_frames_of_a_file_as_before(i3d, silent_video):  # noqa: F811
