@@ -53,14 +53,14 @@ class Backbone:
         device (`str`, *optional*): Where it runs.
         dtype (`str`): Precision it runs in, `"float32"`, `"bfloat16"` or `"float16"`; features are always float32.
         batch_size (`int`): Clips a forward pass.
-        compile (`bool`): Whether the networks are compiled first.
+        compile (`bool`): Whether the networks are compiled first: worth minutes where many videos follow.
 
     Raises:
         ValueError: A part that is no vision model or has no processor of its own, or options that do not exist.
     """
 
     def __init__(self, name_or_path, device=None, dtype="float32", batch_size=4, compile=False):
-        self.name_or_path, self.batch_size = str(name_or_path), batch_size
+        self.name_or_path, self.batch_size, self.compile = str(name_or_path), batch_size, compile
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         running = {"device": self.device, "dtype": dtype, "compile": compile}
         self.networks = [Network(name, **options, **running) for name, options in split_backbone(name_or_path)]
@@ -105,9 +105,11 @@ class Backbone:
         return [network.prepare(clip) for network in self.networks]
 
     def _forward(self, batch):
-        vectors = []
+        clips, vectors = len(batch), []
+        if self.compile:  # a last batch that is smaller would be compiled anew
+            batch = batch + batch[-1:] * (self.batch_size - clips)
         for network, pixels in zip(self.networks, zip(*batch, strict=True), strict=True):
-            vectors.append(network(torch.stack(pixels)))
+            vectors.append(network(torch.stack(pixels))[:clips])
         return vectors[0] if len(vectors) == 1 else torch.cat([normalize(vector, dim=1) for vector in vectors], 1)
 
 

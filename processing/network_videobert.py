@@ -122,7 +122,8 @@ class Network:
         change (`bool`): Whether the vector of an image network tells how the clip changes.
         device (`torch.device`): Where it runs.
         dtype (`str`): Precision it runs in.
-        compile (`bool`): Whether it is compiled first, which takes about a minute and needs a C++ compiler on CPUs.
+        compile (`bool`): Whether it is compiled first, for batches of one size, which takes minutes and needs a C++
+            compiler on CPUs.
 
     Raises:
         ValueError: No vision model, weights that are not there, no processor of its own, or options of an image
@@ -159,7 +160,7 @@ class Network:
         if self.is_image:
             self.model.to(memory_format=torch.channels_last)
         if compile:
-            self.model.compile()
+            self.model.compile(dynamic=False)
 
     def prepare(self, clip):
         """The frames of one clip that the network looks at, prepared by its own processor.
