@@ -56,6 +56,19 @@ def test_batches_do_not_matter_and_no_clip_is_no_feature(saved, clips):  # noqa:
     assert Backbone(saved("videomae"), "cpu").features([]).shape == (0, 24)
 
 
+def test_a_compiled_backbone_sees_batches_of_one_size(saved, clips):  # noqa: F811
+    """A smaller last batch would be compiled anew, for minutes: it is filled up, and what fills it gives no feature."""
+    stream, seen = [*clips, *clips, clips[1]], []
+    backbone = Backbone(saved("videomae"), "cpu", batch_size=3)
+    expected = backbone.features(stream)
+    backbone.compile = True  # how batches are cut, without the compiler
+    network = backbone.networks[0]
+    backbone.networks[0] = lambda pixels: seen.append(len(pixels)) or network(pixels)
+    backbone.networks[0].prepare = network.prepare
+    torch.testing.assert_close(backbone.features(stream), expected)
+    assert seen == [3, 3]
+
+
 def test_prepared_clips_pass_as_they_are(saved):  # noqa: F811
     """A floating clip is the network's own pixels already."""
     prepared = torch.randn(2, 30, 3, 32, 32, generator=torch.Generator().manual_seed(0))
