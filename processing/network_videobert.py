@@ -138,22 +138,12 @@ class Network:
         if "pixel" not in self.model.main_input_name or self.model.main_input_name not in parameters:
             raise ValueError(f"{name} takes no pixels; a backbone must be a vision model.")
         self.processor = load_pixels(name)
-        config = self.model.config
         # A random pooler, which checkpoints of classifiers lead to, would give other features at every start.
         self.has_pooler = not any("pooler" in key for key in missing)
         # V-JEPA 2 computes its training task, too, unless it is told otherwise.
         self.extra = {"skip_predictor": True} if "skip_predictor" in parameters else {}
-        # Frames it was trained on, but any number will do where positions are rotary.
-        self.tubelet = getattr(config, "tubelet_size", 1) if hasattr(config, "frames_per_clip") else None
-        trained_on = getattr(config, "num_frames", None) or getattr(config, "frames_per_clip", None)
-        self.is_image = not trained_on
-        if trained_on and (frames or change):
-            raise ValueError(
-                f"{name} is a video network of {trained_on} frames; frames and change are for image ones."
-            )
-        self.num_frames = trained_on or frames or IMAGE_FRAMES
-        if change and self.num_frames < 2:
-            raise ValueError(f"{name} cannot tell a change from frames={self.num_frames}; it takes at least 2.")
+        self._choose_frames(frames, change)
+        config = self.model.config
         width = getattr(config, "hidden_size", None) or getattr(config, "hidden_sizes", [None])[-1]
         self.feature_size = (width or self.model.timm_model.num_features) * (1 + change)
         self.device = torch.device(device)
@@ -162,6 +152,20 @@ class Network:
             self.model.to(memory_format=torch.channels_last)
         if compile:
             self.model.compile(dynamic=False)
+
+    def _choose_frames(self, frames, change):
+        config = self.model.config
+        # Frames it was trained on, but any number will do where positions are rotary.
+        self.tubelet = getattr(config, "tubelet_size", 1) if hasattr(config, "frames_per_clip") else None
+        trained_on = getattr(config, "num_frames", None) or getattr(config, "frames_per_clip", None)
+        self.is_image = not trained_on
+        if trained_on and (frames or change):
+            raise ValueError(
+                f"{self.name} is a video network of {trained_on} frames; frames and change are for image ones."
+            )
+        self.num_frames = trained_on or frames or IMAGE_FRAMES
+        if change and self.num_frames < 2:
+            raise ValueError(f"{self.name} cannot tell a change from frames={self.num_frames}; it takes at least 2.")
 
     def prepare(self, clip):
         """The frames of one clip that the network looks at, prepared by its own processor.
@@ -192,7 +196,7 @@ class Network:
             pixels = self.processor(videos=[frames], do_sample_frames=False, return_tensors="pt")
         else:
             pixels = self.processor(list(frames), return_tensors="pt")
-        (pixels,) = pixels.values()
+        pixels = next(value for key, value in pixels.items() if key.startswith("pixel_values"))
         return pixels.reshape(count, *pixels.shape[-3:])
 
     def __call__(self, pixels):

@@ -57,7 +57,7 @@ def test_batches_do_not_matter_and_no_clip_is_no_feature(saved, clips):  # noqa:
 
 
 def test_a_compiled_backbone_sees_batches_of_one_size(saved, clips):  # noqa: F811
-    """A smaller last batch would be compiled anew, for minutes: it is filled up, and what fills it gives no feature."""
+    """A smaller last batch would be compiled anew, for minutes: it is filled up, without more features."""
     stream, seen = [*clips, *clips, clips[1]], []
     backbone = Backbone(saved("videomae"), "cpu", batch_size=3)
     expected = backbone.features(stream)
