@@ -70,23 +70,15 @@ class ConvUnit(nn.Module):
 
 
 class MaxPool(nn.Module):
-    """Max pool with SAME padding, along one axis after another: 9 comparisons instead of 27 for a 3 x 3 x 3 window.
-
-    It makes no padded copy: rounding up takes the odd place behind.
-    """
+    """Max pool with SAME padding that makes no padded copy: rounding up takes the odd place behind."""
 
     def __init__(self, kernel, stride):
         super().__init__()
         self.kernel, self.stride = kernel, stride
 
     def forward(self, x):
-        padding = padded_by(x.shape[2:], self.kernel, self.stride)
-        for axis in range(3):
-            if self.kernel[axis] > 1:
-                kernel, stride, pad = [1, 1, 1], [1, 1, 1], [0, 0, 0]
-                kernel[axis], stride[axis], pad[axis] = self.kernel[axis], self.stride[axis], padding[axis] // 2
-                x = F.max_pool3d(x, kernel, stride, pad, ceil_mode=True)
-        return x
+        padding = [total // 2 for total in padded_by(x.shape[2:], self.kernel, self.stride)]
+        return F.max_pool3d(x, self.kernel, self.stride, padding, ceil_mode=True)
 
 
 class InceptionBlock(nn.Module):
