@@ -53,7 +53,8 @@ class Backbone:
         device (`str`, *optional*): Where it runs.
         dtype (`str`): Precision it runs in, `"float32"`, `"bfloat16"` or `"float16"`; features are always float32.
         batch_size (`int`): Clips a forward pass.
-        compile (`bool`): Whether the networks are compiled first: worth minutes where many videos follow.
+        compile (`bool`): Whether the networks are compiled first, which takes minutes. Measure it: on a CPU I3D was
+            slower for it (`benchmarks/i3d_speed.py`).
 
     Raises:
         ValueError: A part that is no vision model or has no processor of its own, or options that do not exist.
