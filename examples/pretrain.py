@@ -84,7 +84,7 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--backbone_dtype", choices=("float32", "bfloat16", "float16"), default="float32")
     parser.add_argument("--backbone_batch_size", type=int, default=4, help="clips looked at in a forward pass")
-    parser.add_argument("--compile_backbone", action=switch, default=False, help="takes minutes; measure whether it pays")
+    parser.add_argument("--compile_backbone", action=switch, default=False, help="takes minutes; measure if it pays")
     parser.add_argument("--levels", type=int, default=4, help="depth of the codebook, for --videos")
     parser.add_argument("--branches", type=int, default=12, help="children of a node of the codebook, for --videos")
     parser.add_argument("--freeze_input_embeddings", action=switch, default=False, help="the paper's choice")
