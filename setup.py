@@ -26,6 +26,8 @@ setup(
     extras_require={
         # What `make demo` needs besides. Piper (GPL-3) is the kitchen's narrator; the package never imports it.
         "demo": ["matplotlib>=3.10", "pillow", "piper-tts>=1.8", "tensorboard>=2.20"],
+        # Image networks of timm as backbone.
+        "timm": ["timm>=1.0.20"],
         "test": [
             "hypothesis>=6",
             "parameterized>=0.9",
@@ -33,6 +35,7 @@ setup(
             "pytest-timeout>=2",
             "ruff>=0.14",
             "scikit-learn>=1.7",
+            "timm>=1.0.20",
         ],
     },
 )

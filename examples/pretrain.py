@@ -77,7 +77,14 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
     # Models that it is made of, by Hub id or folder; for the kitchen they come from packages
     parser.add_argument("--text_model", help="text BERT to start from: google-bert/bert-base-uncased")
     parser.add_argument("--asr_model", help="speech recogniser: openai/whisper-small")
-    parser.add_argument("--backbone", help="video network: MCG-NJU/videomae-base-finetuned-kinetics")
+    parser.add_argument(
+        "--backbone",
+        help="video network: MCG-NJU/videomae-base-finetuned-kinetics (default), torchvision/s3d; image network: "
+        "facebook/dinov2-base; two joined: torchvision/s3d+facebook/dinov2-base:change",
+    )
+    parser.add_argument("--backbone_dtype", choices=("float32", "bfloat16", "float16"), default="float32")
+    parser.add_argument("--backbone_batch_size", type=int, default=4, help="clips looked at in a forward pass")
+    parser.add_argument("--compile_backbone", action=switch, default=False, help="takes minutes; measure if it pays")
     parser.add_argument("--levels", type=int, default=4, help="depth of the codebook, for --videos")
     parser.add_argument("--branches", type=int, default=12, help="children of a node of the codebook, for --videos")
     parser.add_argument("--freeze_input_embeddings", action=switch, default=False, help="the paper's choice")
@@ -142,7 +149,12 @@ def gather_material(args: argparse.Namespace) -> Material:
 
     args.text_model = args.text_model or str(weights_folder("bert-minilm-l6"))
     kitchen = prepare_kitchen(
-        args.output_dir / "work", args.from_scratch, args.asr_model, args.backbone, args.text_model
+        args.output_dir / "work",
+        args.from_scratch,
+        args.asr_model,
+        args.backbone,
+        args.text_model,
+        dtype=args.backbone_dtype,
     )
     return Material(kitchen.train_rows, kitchen.test_rows, kitchen.processor, kitchen.truth, kitchen.videos)
 
@@ -153,6 +165,8 @@ def own_material(args: argparse.Namespace) -> Material:
         processor, rows = VideoBertProcessor.from_pretrained(args.processor), read_rows(args.corpus)
     else:
         processor = VideoBertProcessor.from_models(args.text_model, args.asr_model, args.backbone)
+        processor.dtype, processor.batch_size = args.backbone_dtype, args.backbone_batch_size
+        processor.compile = args.compile_backbone
         rows = build_corpus(
             videos,
             processor,

@@ -9,12 +9,13 @@ from .codebook_videobert import VisualCodebook, VisualCodebookConfig
 from .i3d_videobert import I3DConfig, I3DModel
 from .media_videobert import MediaError
 from .processing_videobert import VideoBertProcessor
+from .s3d_videobert import S3DConfig, S3DModel
 from .tokenizer_videobert import joint_tokenizer
 from .video_processing_videobert import VideoBertVideoProcessor
 
-for config_class, model_class in ((I3DConfig, I3DModel), (VisualCodebookConfig, VisualCodebook)):
-    AutoConfig.register(config_class.model_type, config_class, exist_ok=True)
-    AutoModel.register(config_class, model_class, exist_ok=True)
+for model_class in (I3DModel, S3DModel, VisualCodebook):
+    AutoConfig.register(model_class.config_class.model_type, model_class.config_class, exist_ok=True)
+    AutoModel.register(model_class.config_class, model_class, exist_ok=True)
 AutoVideoProcessor.register(VideoBertConfig, VideoBertVideoProcessor, exist_ok=True)
 AutoProcessor.register(VideoBertConfig, VideoBertProcessor, exist_ok=True)
 # So that saving a processor copies the code beside it.
@@ -26,6 +27,8 @@ __all__ = [
     "I3DConfig",
     "I3DModel",
     "MediaError",
+    "S3DConfig",
+    "S3DModel",
     "VideoBertProcessor",
     "VideoBertVideoProcessor",
     "VisualCodebook",

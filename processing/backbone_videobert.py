@@ -1,97 +1,138 @@
-"""The video network that turns a clip into a feature, chosen by its id (paper, section 4.2)."""
+"""The eyes: one network or several that turn clips into features, chosen by their ids (paper, section 4.2)."""
 
-import inspect
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import torch
-from transformers import AutoImageProcessor, AutoModel, AutoVideoProcessor, PreTrainedConfig
+from torch.nn.functional import normalize
 
-from .i3d_videobert import I3DModel
+from .network_videobert import Network, load_pixels, shortest_edge, split_backbone
+
+
+class FeatureError(ValueError):
+    """A clip whose feature is no number; the message names the clip and the network."""
 
 
 def load_preprocessing(backbone):
-    """How a network wants its pixels, from its own processor: options of a `VideoBertVideoProcessor`.
+    """How clips are cut so that every network of a backbone finds what it needs in them.
+
+    Frames stay raw (uint8): each network prepares them with its own processor. They are decoded once, the largest of
+    the wanted shorter sides long, and cut to the square in the middle.
 
     Args:
-        backbone (`str`): Hub id or folder of a transformers video model.
+        backbone (`str`): Id of the backbone, as of [`Backbone`].
 
     Returns:
-        `dict`: `size` (shortest edge), `crop_size`, `rescale_factor`, `image_mean` and `image_std`.
+        `dict`: Options of a `VideoBertVideoProcessor`.
 
     Raises:
-        ValueError: Its pixels are prepared in a way that clips cannot be.
+        ValueError: A network does not say how it wants its pixels.
     """
-    try:
-        theirs = AutoVideoProcessor.from_pretrained(backbone)
-    except (OSError, ValueError):  # the older video models come with an image processor
-        theirs = AutoImageProcessor.from_pretrained(backbone)
-    if getattr(theirs, "offset", False) or not theirs.do_normalize:
-        raise ValueError(f"{backbone} wants its pixels shifted or not normalised; clips are rescaled and normalised.")
-    size, crop = dict(theirs.size), (theirs.crop_size if theirs.do_center_crop else None)
-    edge = size.get("shortest_edge") or min(size["height"], size["width"])
+    edge = max(shortest_edge(load_pixels(name), name) for name, _ in split_backbone(backbone))
     return {
         "size": {"shortest_edge": edge},
-        "crop_size": {"height": crop["height"], "width": crop["width"]} if crop else {"height": edge, "width": edge},
-        "rescale_factor": theirs.rescale_factor,
-        "image_mean": list(theirs.image_mean),
-        "image_std": list(theirs.image_std),
+        "crop_size": {"height": edge, "width": edge},
+        "do_rescale": False,
+        "do_normalize": False,
     }
 
 
 class Backbone:
-    """A video network behind one door: clips in, features out.
+    """Clips in, features out.
+
+    Several networks, such as one that tells motion and one that tells things, are joined: the vector of each is
+    brought to unit length, so that none of them outweighs the others, and they are put side by side. Nothing is
+    centred here, which would take statistics of a data set: the codebook subtracts the mean that it was fitted with.
 
     Args:
-        name_or_path (`str`): Hub id or folder of a transformers video model (VideoMAE, TimeSformer, V-JEPA 2, ...)
-            or of our I3D.
+        name_or_path (`str`): Hub id or folder of a transformers video model (VideoMAE, V-JEPA 2, TimeSformer, ViViT),
+            of a transformers or timm image model (ViT, DINOv2, ConvNeXt, EfficientNet), of our I3D, or
+            `torchvision/s3d`. Joined by `+` where there are several; options of an image model stand behind a colon,
+            `facebook/dinov2-base:frames=9,change`, see [`split_backbone`].
         device (`str`, *optional*): Where it runs.
-        dtype (`str`): Precision it runs in; features are float32 in any case.
+        dtype (`str`): Precision it runs in, `"float32"`, `"bfloat16"` or `"float16"`; features are always float32.
         batch_size (`int`): Clips a forward pass.
+        compile (`bool`): Whether the networks are compiled first, which takes minutes. Measure it: on a CPU I3D was
+            slower for it (`benchmarks/i3d_speed.py`).
+
+    Raises:
+        ValueError: A part that is no vision model or has no processor of its own, or options that do not exist.
     """
 
-    def __init__(self, name_or_path, device=None, dtype="float32", batch_size=4):
-        self.name_or_path, self.batch_size = str(name_or_path), batch_size
+    def __init__(self, name_or_path, device=None, dtype="float32", batch_size=4, compile=False):
+        self.name_or_path, self.batch_size, self.compile = str(name_or_path), batch_size, compile
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        settings, _ = PreTrainedConfig.get_config_dict(name_or_path)
-        network = I3DModel if settings.get("model_type") == I3DModel.config_class.model_type else AutoModel
-        self.model = network.from_pretrained(name_or_path, dtype=dtype).to(self.device).eval()
-        if self.model.main_input_name not in inspect.signature(self.model.forward).parameters:
-            raise ValueError(f"{name_or_path} takes no pixels; a backbone must be a transformers video model.")
-        config = self.model.config
-        self.num_frames = getattr(config, "num_frames", None) or getattr(config, "frames_per_clip", None)
-        self.feature_size = config.hidden_size
+        running = {"device": self.device, "dtype": dtype, "compile": compile}
+        self.networks = [Network(name, **options, **running) for name, options in split_backbone(name_or_path)]
+        self.feature_size = sum(network.feature_size for network in self.networks)
 
     @torch.inference_mode()
     def features(self, clips):
-        """Features of a stream of clips.
+        """Features of a stream of clips, which goes on being decoded and prepared while the networks work.
 
         Args:
-            clips (iterable of `torch.FloatTensor` of shape `(frames, 3, height, width)`): Normalised clips; a stream
-                is never held whole.
+            clips (iterable of `torch.Tensor` of shape `(frames, 3, height, width)`): Raw clips (uint8), or prepared
+                ones (of a floating dtype) for one network. A stream is never held whole.
 
         Returns:
             `torch.FloatTensor` of shape `(clips, feature_size)`.
+
+        Raises:
+            FeatureError: A feature holds NaN or infinity.
+            ValueError: A clip has too few frames, or was prepared for one network where there are several.
         """
-        features, batch = [], []
-        for clip in clips:
-            batch.append(self._pick_frames(clip))
-            if len(batch) == self.batch_size:
-                features.append(self._forward(batch))
-                batch = []
+        features, batch = [torch.zeros(0, self.feature_size)], []
+        with read_ahead(map(self._prepare, clips), self.batch_size) as prepared:
+            for clip in prepared:
+                batch.append(clip)
+                if len(batch) == self.batch_size:
+                    features.append(self._forward(batch))
+                    batch = []
         if batch:
             features.append(self._forward(batch))
-        return torch.cat(features) if features else torch.zeros(0, self.feature_size)
+        features = torch.cat(features)
+        bad = (~features.isfinite().all(1)).nonzero()
+        if len(bad):
+            raise FeatureError(
+                f"The feature that {self.name_or_path} gives of clip {bad[0].item()} holds NaN or infinity; a wider "
+                "precision (dtype bfloat16 or float32) may help."
+            )
+        return features
 
-    def _pick_frames(self, clip):
-        """As many frames as the network was made for, evenly spread over the clip."""
-        if not self.num_frames or self.num_frames == len(clip):
-            return clip
-        middles = (torch.arange(self.num_frames) + 0.5) * len(clip) / self.num_frames
-        return clip[middles.long()]
+    def _prepare(self, clip):
+        if clip.is_floating_point() and len(self.networks) > 1:
+            raise ValueError(f"{self.name_or_path} takes raw clips (uint8), which each network prepares for itself.")
+        return [network.prepare(clip) for network in self.networks]
 
     def _forward(self, batch):
-        pixels = torch.stack(batch).to(self.device, self.model.dtype)
-        output = self.model(**{self.model.main_input_name: pixels})
-        pooled = output.get("pooler_output")
-        if pooled is None:
-            pooled = output.last_hidden_state.mean(1)
-        return pooled.float().cpu()
+        clips, vectors = len(batch), []
+        if self.compile:  # a last batch that is smaller would be compiled anew
+            batch = batch + batch[-1:] * (self.batch_size - clips)
+        for network, pixels in zip(self.networks, zip(*batch, strict=True), strict=True):
+            vectors.append(network(torch.stack(pixels))[:clips])
+        return vectors[0] if len(vectors) == 1 else torch.cat([normalize(vector, dim=1) for vector in vectors], 1)
+
+
+@contextmanager
+def read_ahead(stream, count):
+    """Takes a stream's items in a background thread, at most `count` of them ahead of their use.
+
+    What the stream raises, it raises in the loop over the items; leaving the context ends the thread.
+
+    Args:
+        stream (iterable): Only used in that thread.
+        count (`int`): Items that may wait.
+    """
+    stream, end, pool = iter(stream), object(), ThreadPoolExecutor(1, thread_name_prefix="read_ahead")
+
+    def items():
+        waiting = deque(pool.submit(next, stream, end) for _ in range(count))
+        while (item := waiting.popleft().result()) is not end:
+            waiting.append(pool.submit(next, stream, end))
+            yield item
+
+    try:
+        yield items()
+    finally:
+        pool.shutdown(cancel_futures=True)

@@ -172,5 +172,14 @@ def check_settings(path, processor):
 
 
 def named(model):
-    """A model's Hub id, or the name of its folder: what to tell others, who do not have this machine's folders."""
-    return Path(model).name if Path(model).is_dir() else str(model)
+    """A model's Hub id, or the name of its folder: what to tell others, who do not have this machine's folders.
+
+    Of networks that are joined by `+`, each one's.
+    """
+    if Path(model).is_dir():
+        return Path(model).name
+    networks = []
+    for network in str(model).split("+"):
+        name, _, _ = network.rpartition(":")  # options of an image network
+        networks.append(Path(network).name if Path(network).is_dir() or (name and Path(name).is_dir()) else network)
+    return "+".join(networks)

@@ -42,14 +42,15 @@ class I3DConfig(PreTrainedConfig):
     num_channels: int = 3
 
 
-def same_padding(x, kernel, stride):
-    """Pads (N, C, T, H, W) with zeros as TensorFlow's SAME does: the odd one goes behind.
+def padded_by(shape, kernel, stride):
+    """Zeros that TensorFlow's SAME adds to each of (T, H, W) in all; the odd one goes behind."""
+    return [max((-(-size // s) - 1) * s + k - size, 0) for size, k, s in zip(shape, kernel, stride, strict=True)]
 
-    Zeros serve the max pools as well, since everything pooled has passed a ReLU.
-    """
+
+def same_padding(x, kernel, stride):
+    """Pads (N, C, T, H, W) with zeros as TensorFlow's SAME does."""
     pads = []
-    for size, k, s in zip(reversed(x.shape[2:]), reversed(kernel), reversed(stride), strict=True):
-        total = max((-(-size // s) - 1) * s + k - size, 0)
+    for total in reversed(padded_by(x.shape[2:], kernel, stride)):
         pads += [total // 2, total - total // 2]
     return F.pad(x, pads) if any(pads) else x
 
@@ -69,12 +70,15 @@ class ConvUnit(nn.Module):
 
 
 class MaxPool(nn.Module):
+    """Max pool with SAME padding that makes no padded copy: rounding up takes the odd place behind."""
+
     def __init__(self, kernel, stride):
         super().__init__()
         self.kernel, self.stride = kernel, stride
 
     def forward(self, x):
-        return F.max_pool3d(same_padding(x, self.kernel, self.stride), self.kernel, self.stride)
+        padding = [total // 2 for total in padded_by(x.shape[2:], self.kernel, self.stride)]
+        return F.max_pool3d(x, self.kernel, self.stride, padding, ceil_mode=True)
 
 
 class InceptionBlock(nn.Module):

@@ -8,7 +8,7 @@ import torch
 from transformers import AutoTokenizer, BatchFeature, ProcessorMixin
 from transformers.processing_utils import ProcessingKwargs, Unpack
 
-from .backbone_videobert import Backbone, load_preprocessing
+from .backbone_videobert import Backbone, FeatureError, load_preprocessing
 from .codebook_videobert import VisualCodebook
 from .media_videobert import MediaError, open_media
 from .sequence_videobert import joint_sequence
@@ -30,7 +30,8 @@ class VideoBertProcessor(ProcessorMixin):
         video_processor ([`VideoBertVideoProcessor`]): Cuts a video into clips and prepares their pixels.
         tokenizer ([`BertTokenizer`]): The joint vocabulary of `joint_tokenizer`.
         asr_model (`str`, *optional*): Hub id or folder of a Whisper checkpoint.
-        backbone (`str`, *optional*): Hub id or folder of the video network whose features the codebook was fitted on.
+        backbone (`str`, *optional*): Network, or networks joined by `+`, on whose features the codebook was fitted:
+            ids as of [`Backbone`].
         codebook ([`VisualCodebook`], *optional*): Feature to visual id. Saved with the processor, in `codebook/`.
     """
 
@@ -39,8 +40,8 @@ class VideoBertProcessor(ProcessorMixin):
     def __init__(self, video_processor, tokenizer, asr_model=None, backbone=None, codebook=None):
         super().__init__(video_processor, tokenizer)
         self.asr_model, self.backbone, self.codebook = asr_model, backbone, codebook
-        # How the two networks run is a matter of the machine, not of the saved processor.
-        self.device, self.dtype = None, "float32"
+        # How the networks run is a matter of the machine, not of the saved processor.
+        self.device, self.dtype, self.batch_size, self.compile = None, "float32", 4, False
         self._recognizer, self._backbone = None, None
 
     # --- saving: the networks are referred to, the codebook's weights are ours ---------------------------------------
@@ -79,7 +80,8 @@ class VideoBertProcessor(ProcessorMixin):
         Args:
             text_model (`str`): A BERT checkpoint, for its WordPieces.
             asr_model (`str`, *optional*): A Whisper checkpoint.
-            backbone (`str`, *optional*): A video network; the clips are prepared the way its own processor says.
+            backbone (`str`, *optional*): Video or image networks, as of [`Backbone`]; each prepares the clips the way
+                its own processor says.
             codebook ([`VisualCodebook`], *optional*): Without one, [`~VideoBertProcessor.add_codebook`] follows later.
         """
         pixels = {} if backbone is None else load_preprocessing(backbone)
@@ -236,7 +238,7 @@ class VideoBertProcessor(ProcessorMixin):
                 clips = until_damage(self.video_processor.iter_clips(media), problems)
                 row["features"] = self._network().features(clips)
                 problems += media.problems
-        except MediaError as error:
+        except (MediaError, FeatureError) as error:
             problems.append(str(error))
         row["error"] = "; ".join(problems) or None
         return row, sound
@@ -266,7 +268,7 @@ class VideoBertProcessor(ProcessorMixin):
         if self._backbone is None:
             if self.backbone is None:
                 raise ValueError("The processor has no backbone; give the id or folder of a video network.")
-            self._backbone = Backbone(self.backbone, device=self.device, dtype=self.dtype)
+            self._backbone = Backbone(self.backbone, self.device, self.dtype, self.batch_size, self.compile)
         return self._backbone
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from datasets import load_from_disk
 
-from processing.corpus import build_corpus, extract_features, find_videos, load_features
+from processing.corpus import build_corpus, extract_features, find_videos, load_features, named
 
 
 class StandIn:
@@ -80,6 +80,14 @@ def test_features_of_two_networks_never_mix(tmp_path):
     other.backbone = "models/other_eyes"
     with pytest.raises(ValueError, match="begun with .*'models/eyes'.* not with .*'models/other_eyes'"):
         extract_features(videos(3), other, tmp_path)
+
+
+def test_folders_of_this_machine_are_not_told(tmp_path):
+    (tmp_path / "i3d").mkdir()
+    (tmp_path / "a+b").mkdir()
+    assert named(tmp_path / "i3d") == "i3d" and named(tmp_path / "a+b") == "a+b"
+    assert named(f"{tmp_path}/i3d+facebook/dinov2-base:change") == "i3d+facebook/dinov2-base:change"
+    assert named(f"torchvision/s3d+{tmp_path}/i3d:frames=3") == "torchvision/s3d+i3d:frames=3"
 
 
 def test_nothing_to_fit_on_is_said(tmp_path):

