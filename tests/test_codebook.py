@@ -6,7 +6,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from processing.codebook_fitting import codebook_report, fit_codebook, kmeans
+from processing.codebook_fitting import fit_codebook
+from processing.codebook_report import codebook_report
 from processing.codebook_videobert import VisualCodebook, VisualCodebookConfig
 
 
@@ -21,24 +22,6 @@ def blobs(points=40, width=8, seed=0):
 
 def fit(features, **options):
     return fit_codebook(features, **{"levels": 2, "branches": 3, "progress": False, **options})
-
-
-def test_kmeans_finds_hand_made_clusters():
-    """Two pairs on a line: the centroids are the pairs' means, by hand."""
-    points = torch.tensor([[0.0], [1.0], [10.0], [12.0]])
-    centroids, labels = kmeans(points, 2, torch.Generator().manual_seed(0))
-    assert sorted(centroids.flatten().tolist()) == [0.5, 11.0]
-    assert labels[0] == labels[1] != labels[2] == labels[3]
-
-
-def test_kmeans_is_as_tight_as_scikit_learn():
-    """Against a reference implementation on data without clear clusters."""
-    cluster = pytest.importorskip("sklearn.cluster")
-    points = torch.randn(600, 6, generator=torch.Generator().manual_seed(1))
-    centroids, labels = kmeans(points, 8, torch.Generator().manual_seed(0))
-    ours = (points - centroids[labels]).square().sum().item()
-    theirs = cluster.KMeans(8, n_init=1, random_state=0).fit(points.numpy()).inertia_
-    assert ours <= 1.05 * theirs
 
 
 def test_tree_separates_blobs():
