@@ -19,14 +19,15 @@ from transformers.utils import logging
 
 from .codebook_videobert import CACHED_ROWS, VisualCodebook, VisualCodebookConfig, check_finite
 from .feature_shards import FeatureArray, FeatureShards
-from .kmeans import Lloyd, exact_sums, gram_kmeans, grid_scale, one_hot, rounded
+from .kmeans import Lloyd, gram_kmeans, grid_scale, one_hot, rounded
 from .nearest_videobert import choose
 
 logger = logging.get_logger(__name__)
 
+TRIALS = 16  # candidates for each further centre of a start; with 4, many a node misses a cluster that it has
 GRAM_ROWS = 1024  # a node of up to this many clips is clustered in its Gram matrix, a larger one starts from a sample
 BATCH_ROWS = 4096  # clips of small sibling nodes that are clustered together: they stay in the processor's cache
-SAMPLE_SHARE = 64  # clips a branch in such a sample, where that is more
+SAMPLE_ROWS, SAMPLE_SHARE = 512, 32  # clips in such a sample, and clips a branch where that is more
 SHRINKAGE = 0.01  # of the mean variance, added to every direction's before whitening, or noise would be blown up
 
 
@@ -142,8 +143,9 @@ class Fit:
                     except ValueError as error:
                         raise ValueError(f"{self.source.name(piece)}: {error}") from None
                     sizes[piece] += len(rows)
-                    largest[piece] = torch.maximum(largest[piece], rows.abs().max())
                     sums += rows.sum(0, dtype=torch.float64)
+                    if config.whiten or not config.normalize:
+                        largest[piece] = torch.maximum(largest[piece], rows.abs().max())
         self.sizes = self.total(sizes).tolist()
         self.firsts = np.concatenate([[0], np.cumsum(self.sizes)])
         self.codebook.mean.copy_(rounded(self.total(sums) / self.firsts[-1]))
@@ -190,8 +192,8 @@ class Fit:
     def draw(self, level, node, rows):
         """What a node starts from: uniform numbers `(branches, trials)`, and as many of its rows as a start needs."""
         generator = np.random.Generator(np.random.Philox(key=[self.seed, (level << 56) + node]))
-        uniforms = torch.from_numpy(generator.random((self.branches, 2 + int(np.log(self.branches)))))
-        if len(rows) > (most := max(GRAM_ROWS, SAMPLE_SHARE * self.branches)):
+        uniforms = torch.from_numpy(generator.random((self.branches, TRIALS)))
+        if len(rows) > (most := max(SAMPLE_ROWS, SAMPLE_SHARE * self.branches)):
             rows = rows[np.sort(generator.choice(len(rows), most, replace=False, shuffle=False))]
         return uniforms, rows
 
@@ -272,11 +274,11 @@ class Fit:
         index = torch.zeros(len(rows), padded_size(len(rows[0])), dtype=torch.long)
         for line, own in zip(index, rows, strict=True):
             line[: len(own)] = own
-        block = points[index.flatten()].view(*index.shape, -1)
+        block = points.index_select(0, index.flatten()).view(*index.shape, -1)
         uniforms = torch.stack([self.draw(level, node, ())[0] for node in nodes])
         members = one_hot(gram_kmeans(block, sizes, uniforms.to(block.device)), self.branches)
         counts = members.sum(1)
-        children = (exact_sums(block, members, self.scale) / counts.clamp_min(1)[..., None]).float()
+        children = members.mT @ block / counts.clamp_min(1)[..., None]
         penalties = (children.norm(dim=2).square() / 2).masked_fill(counts == 0, torch.inf)
         node = torch.arange(len(rows), device=block.device).repeat_interleave(index.shape[1])
         products = (block @ children.mT).flatten(0, 1)
@@ -288,7 +290,7 @@ class Fit:
 
     def split_medium(self, level, nodes, rows, points):
         """Splits one node in passes over its points, which are in memory; its labels."""
-        points = points[rows[0]]
+        points = points.index_select(0, rows[0])
         place = torch.arange(len(points))
         lloyd = Lloyd(lambda: [(0, points, torch.zeros_like(place))], points.__getitem__, self.scale, self.longest)
         uniforms, sample = self.draw(level, nodes[0], place)

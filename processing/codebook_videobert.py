@@ -1,13 +1,21 @@
 """The visual vocabulary: a tree of centroids that turns a clip's feature into one visual id (paper, section 4.2)."""
 
+import os
+from pathlib import Path
+
 import torch
+from safetensors.torch import load_file, save_file
 from torch import nn
+from torchvision.io import decode_jpeg, encode_jpeg
 from transformers import PreTrainedConfig, PreTrainedModel
 from transformers import initialization as init
+from transformers.utils import cached_file
 
 from .nearest_videobert import nearest_child, settle
 
 CACHED_ROWS = 1024  # a slice of features that stays in the processor's cache from one operation to the next
+HUB_OPTIONS = ("cache_dir", "force_download", "local_files_only", "token", "revision", "subfolder")
+FRAMES_NAME = "frames.safetensors"
 FEW_ROWS = 256  # so few are compared one by one: that costs less than to prepare the whole tree for products
 
 
@@ -62,6 +70,8 @@ class VisualCodebook(PreTrainedModel):
             self.whitening = nn.Parameter(torch.eye(config.feature_size), requires_grad=False)
         for level, size in enumerate(sizes):
             self.register_buffer(f"counts_{level}", torch.zeros(size, dtype=torch.int64))
+        # By option a small picture of every leaf: JPEGs, one after the other, and where each one ends.
+        self._frames, self._frames_at = None, None
         self.post_init()
 
     def _init_weights(self, module):
@@ -172,6 +182,50 @@ class VisualCodebook(PreTrainedModel):
         """Leaf centroids `(N, feature_size)` of the given visual ids `(N,)`, or of all, in the normalised space."""
         leaves = self.tree[-1].detach()
         return leaves if visual_ids is None else leaves[torch.as_tensor(visual_ids)]
+
+    # --- a picture of every leaf -------------------------------------------------------------------------------------
+
+    def set_frames(self, frames):
+        """Keeps a small picture with some leaves, so that a reader can see what a visual id stands for.
+
+        Args:
+            frames (`dict[int, torch.Tensor]`): By visual id a frame `(3, height, width)` uint8. They are saved beside
+                the weights as JPEG: 48 px ones take a kilobyte or two each.
+        """
+        pictures = [encode_jpeg(frames[i].cpu()) if i in frames else None for i in range(self.config.codebook_size)]
+        sizes = torch.tensor([0 if picture is None else len(picture) for picture in pictures])
+        jpeg = torch.cat(
+            [picture for picture in pictures if picture is not None] or [torch.zeros(0, dtype=torch.uint8)]
+        )
+        self._frames = {"jpeg": jpeg, "ends": sizes.cumsum(0)}
+
+    def frame(self, visual_id):
+        """The picture kept with a leaf: `(3, height, width)` uint8, or `None`."""
+        if self._frames is None and self._frames_at is not None:
+            name, where = self._frames_at
+            missing = {"_raise_exceptions_for_missing_entries": False}
+            path = cached_file(name, FRAMES_NAME, **where, **missing)
+            self._frames, self._frames_at = None if path is None else load_file(path), None
+        if self._frames is None:
+            return None
+        ends = self._frames["ends"]
+        start, end = (int(ends[visual_id - 1]) if visual_id else 0), int(ends[visual_id])
+        return decode_jpeg(self._frames["jpeg"][start:end]) if end > start else None
+
+    def save_pretrained(self, save_directory, **kwargs):
+        self.frame(0)  # read if there are any
+        if self._frames is not None:
+            os.makedirs(save_directory, exist_ok=True)
+            save_file(self._frames, Path(save_directory) / FRAMES_NAME)
+        return super().save_pretrained(save_directory, **kwargs)
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path, *args, **kwargs):
+        where = {key: kwargs[key] for key in HUB_OPTIONS if kwargs.get(key) is not None}
+        loaded = super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
+        codebook = loaded[0] if isinstance(loaded, tuple) else loaded
+        codebook._frames_at = (pretrained_model_name_or_path, where)
+        return loaded
 
     def forward(self, features, **kwargs):
         """The same as [`~VisualCodebook.encode`]."""

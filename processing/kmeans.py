@@ -20,6 +20,7 @@ ITERATIONS = 100  # a Gram iteration costs little, and nearly every node settles
 SAME_POINT = 2e-6
 # Points on a grid of 2**-26 of the largest value: 2**27 of them have an exact sum in float64.
 GRID_BITS = 26
+STRIP = 128
 SUM_ROWS = 1024  # a slice whose float64 copy stays in the processor's cache
 
 
@@ -35,20 +36,18 @@ def exact_sums(points, members, scale=1.0):
     rounded to a multiple of `scale * 2**-26` first, and sums of such multiples are exact in float64.
 
     Args:
-        points (`torch.FloatTensor` of shape `(N, D)`, or `(B, N, D)` with N <= 1024): No value larger than `scale`.
-        members (`torch.Tensor` of shape `(N, K)` or `(B, N, K)`): One-hot rows; zeros belong to no cluster.
+        points (`torch.FloatTensor` of shape `(N, D)`): No value larger than `scale`.
+        members (`torch.Tensor` of shape `(N, K)`): One-hot rows; zeros belong to no cluster.
         scale (`float`): A power of two.
 
     Returns:
-        `torch.DoubleTensor` of shape `(K, D)` or `(B, K, D)`.
+        `torch.DoubleTensor` of shape `(K, D)`.
     """
-    at_once = SUM_ROWS if points.ndim == 2 else max(1, SUM_ROWS // points.shape[1])
     grid = 2**GRID_BITS / scale
-    sums = [
-        chosen.double().mT @ rows.double().mul_(grid).round_()
-        for rows, chosen in zip(points.split(at_once), members.split(at_once), strict=True)
-    ]
-    return (sum(sums) if points.ndim == 2 else torch.cat(sums)).div_(grid)
+    sums = torch.zeros(members.shape[1], points.shape[1], dtype=torch.float64, device=points.device)
+    for rows, chosen in zip(points.split(SUM_ROWS), members.split(SUM_ROWS), strict=True):
+        sums += chosen.double().T @ rows.double().mul_(grid).round_()
+    return sums.div_(grid)
 
 
 def rounded(tensor, bits=16):
@@ -78,9 +77,9 @@ def gram_kmeans(points, sizes, uniforms):
     valid = torch.arange(points.shape[1], device=points.device) < sizes[:, None]
     clusters = uniforms.shape[1]
     # Around the node's own middle, where differences between its points are not lost beside their length.
-    middle = (points * valid[..., None]).sum(1, keepdim=True) / sizes[:, None, None]
-    centred = (points - middle) * valid[..., None]
-    gram = centred @ centred.mT
+    middle = (valid / sizes[:, None])[:, None].to(points.dtype) @ points
+    centred = points - middle
+    gram = gram_matrix(centred)
     norms = gram.diagonal(dim1=1, dim2=2)
     centres, alive = spread_start(gram, norms, valid, uniforms)
     labels = None
@@ -101,6 +100,17 @@ def gram_kmeans(points, sizes, uniforms):
         squares = (members * products).sum(1) / counts.clamp_min(1)
         distance = squares[:, None] - 2 * products
     return labels
+
+
+def gram_matrix(points):
+    """Products of all points with each other, `(B, M, M)`; what is the same on both sides is computed once."""
+    size = points.shape[1]
+    gram = points.new_empty(len(points), size, size)
+    for start in range(0, size, STRIP):
+        stop = start + STRIP
+        gram[:, start:stop, start:] = strip = points[:, start:stop] @ points[:, start:].mT
+        gram[:, stop:, start:stop] = strip[:, :, STRIP:].mT
+    return gram
 
 
 def spread_start(gram, norms, valid, uniforms):

@@ -97,3 +97,30 @@ def test_bad_features_are_named():
     with pytest.raises(ValueError, match="clips > 0"):
         fit(np.zeros((0, 8)))
     assert codebook.encode(np.zeros((0, 8))).tolist() == []
+
+
+def test_a_leaf_keeps_its_picture(tmp_path):
+    """What a token stands for is saved with the codebook, saved again by whoever loads it, and absent where it was."""
+    codebook = fit(blobs()[0])
+    assert codebook.frame(3) is None
+    picture = torch.zeros(3, 48, 48, dtype=torch.uint8)
+    picture[0] = 200
+    codebook.set_frames({3: picture})
+    codebook.save_pretrained(tmp_path / "one")
+    VisualCodebook.from_pretrained(tmp_path / "one").save_pretrained(tmp_path / "two")
+    again = VisualCodebook.from_pretrained(tmp_path / "two")
+    assert again.frame(2) is None and again.frame(8) is None
+    assert (again.frame(3).int() - picture.int()).abs().max() <= 4
+    fit(blobs()[0]).save_pretrained(tmp_path / "three")
+    assert VisualCodebook.from_pretrained(tmp_path / "three").frame(3) is None
+
+
+def test_small_and_large_calls_give_the_same_ids():
+    """Few features are compared one by one, many in matrix products, in batches of any size: equal to the bit."""
+    generator = torch.Generator().manual_seed(0)
+    features = torch.randn(3000, 20, generator=generator)
+    codebook = fit(features, levels=3, branches=7)
+    ids = codebook.encode(features)
+    assert torch.equal(torch.cat([codebook.encode(features[i : i + 1]) for i in range(100)]), ids[:100])
+    assert torch.equal(codebook.encode(features.half().float(), batch_size=999), codebook.encode(features.half()))
+    assert torch.equal(codebook.encode(features, batch_size=301), ids)

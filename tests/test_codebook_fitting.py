@@ -105,8 +105,9 @@ def test_whitened_features_have_like_variance_in_every_direction():
 SCRIPT = """
 import sys
 sys.path.insert(0, {tests!r})
-from test_codebook_fitting import LITTLE, OPTIONS, fit_codebook, FeatureShards, codebook_fitting
 import os
+from test_codebook_fitting import LITTLE, OPTIONS, FeatureShards, fit_codebook
+from processing import codebook_fitting
 
 writes = 0
 write_whole = codebook_fitting.write_whole
@@ -195,15 +196,22 @@ def test_bad_shards_are_named(tmp_path):
         FeatureShards(tmp_path / "none")
 
 
-def test_shards_of_single_clips_and_chosen_videos(tmp_path):
-    """One clip a row is read too; only the wanted videos' clips are, in order, and each knows where it is from."""
+def test_shards_of_single_clips_and_chosen_rows(tmp_path):
+    """One clip a row is read too; only the wanted rows' clips are, in order, and each knows where it is from."""
     features = made_features(50)
     table = pa.table({"features": pa.array(list(features), pa.list_(pa.float16()))})
     pq.write_table(table, tmp_path / "flat.parquet")
     read = torch.cat([block for block in FeatureShards(tmp_path / "flat.parquet").read(0)])
     assert np.array_equal(read.numpy(), features)
-    source = FeatureShards(write_shards(features, tmp_path / "videos", shards=1), videos={"v000"})
-    (clips,) = [torch.cat(list(source.read(piece))) for piece in range(source.num_pieces)]
-    counts = [len(row) for row in pq.read_table(tmp_path / "videos" / "0.parquet")["features"]]
-    assert np.array_equal(clips.numpy(), features[: counts[0]])
-    assert list(source.clips()) == [("v000", number) for number in range(counts[0])]
+    folder = write_shards(made_features(500), tmp_path / "videos", shards=2)
+    rows = [row for path in sorted(folder.glob("*")) for row in pq.read_table(path).to_pylist()]
+    chosen = [3, 7, len(rows) - 1]
+    source = FeatureShards(folder, rows=chosen)
+    read = torch.cat([block for piece in range(source.num_pieces) for block in source.read(piece)])
+    wanted = [
+        (row["video_id"], number, clip)
+        for row in map(rows.__getitem__, chosen)
+        for number, clip in enumerate(row["features"])
+    ]
+    assert np.array_equal(read.numpy(), np.array([clip for _, _, clip in wanted], dtype=np.float16))
+    assert list(source.clips()) == [(video_id, number) for video_id, number, _ in wanted]
