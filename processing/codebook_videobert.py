@@ -6,7 +6,6 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
-from torchvision.io import decode_jpeg, encode_jpeg
 from transformers import PreTrainedConfig, PreTrainedModel
 from transformers import initialization as init
 from transformers.utils import cached_file
@@ -192,7 +191,11 @@ class VisualCodebook(PreTrainedModel):
             frames (`dict[int, torch.Tensor]`): By visual id a frame `(3, height, width)` uint8. They are saved beside
                 the weights as JPEG: 48 px ones take a kilobyte or two each.
         """
-        pictures = [encode_jpeg(frames[i].cpu()) if i in frames else None for i in range(self.config.codebook_size)]
+        from torchcodec.encoders import JpegEncoder  # only whoever looks at pictures needs it
+
+        pictures = [
+            JpegEncoder(frames[i].cpu()).to_tensor() if i in frames else None for i in range(self.config.codebook_size)
+        ]
         sizes = torch.tensor([0 if picture is None else len(picture) for picture in pictures])
         jpeg = torch.cat(
             [picture for picture in pictures if picture is not None] or [torch.zeros(0, dtype=torch.uint8)]
@@ -201,6 +204,8 @@ class VisualCodebook(PreTrainedModel):
 
     def frame(self, visual_id):
         """The picture kept with a leaf: `(3, height, width)` uint8, or `None`."""
+        from torchcodec.decoders import decode_jpeg
+
         if self._frames is None and self._frames_at is not None:
             name, where = self._frames_at
             missing = {"_raise_exceptions_for_missing_entries": False}

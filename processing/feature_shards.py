@@ -1,5 +1,6 @@
 """Features for a codebook fit, from memory or from Parquet shards: read piece by piece, never held whole."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -94,6 +95,10 @@ class FeatureShards:
             start += size
         return torch.cat(parts)
 
+    def sizes(self):
+        """Clips of every piece."""
+        return [sum(self.counts(piece)) for piece in range(self.num_pieces)]
+
     def clips(self):
         """Where every clip comes from, in order: `(video_id, number of the clip in its video)`."""
         for piece in range(self.num_pieces):
@@ -115,9 +120,12 @@ class FeatureShards:
                 first += len(batch)
                 yield batch if self.rows is None else batch.filter(pa.array(np.isin(numbers, self.rows)))
 
+    def counts(self, piece):
+        """Clips of every row of a piece."""
+        return [count for batch in self._batches(piece, [self.column]) for count in self._counts(batch[self.column])]
+
     @staticmethod
     def _counts(column):
-        """Clips of every row."""
         if pa.types.is_nested(column.type.value_type):
             return pc.fill_null(pc.list_value_length(column), 0).to_pylist()
         return [1] * len(column)
@@ -136,6 +144,34 @@ class FeatureShards:
             )
         values = column.flatten().to_numpy(zero_copy_only=False)
         return torch.from_numpy(np.require(values, requirements="W")).view(-1, self.feature_size or 1)
+
+
+def write_ids(codebook, shards, folder):
+    """Writes, for every shard of features, one of the same rows with `visual_ids` in the place of the features.
+
+    A shard of ids is whole or absent, and one that is there is left as it is.
+
+    Args:
+        codebook ([`VisualCodebook`]): Feature to visual id.
+        shards (path or list of paths): Parquet files, or folders of them.
+        folder (`str` or `os.PathLike`): Gets the new ones, under the same names.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in find_shards(shards):
+        target = folder / path.name
+        if target.exists():
+            continue
+        source, others = FeatureShards(path), [name for name in pq.read_schema(path).names if name != "features"]
+        blocks = [
+            codebook.encode(block).int().numpy() for piece in range(source.num_pieces) for block in source.read(piece)
+        ]
+        counts = [count for piece in range(source.num_pieces) for count in source.counts(piece)]
+        ends = np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)
+        ids = pa.ListArray.from_arrays(ends, np.concatenate(blocks))
+        unfinished = target.with_name(f"{target.name}.unfinished")
+        pq.write_table(pq.read_table(path, columns=others).append_column("visual_ids", ids), unfinished)
+        os.replace(unfinished, target)
 
 
 def find_shards(shards):
