@@ -5,6 +5,7 @@ once, and its whole subtree is grown in memory. What comes out depends on the fe
 not on blocks, processes or interruptions, nor on whether the features lay in memory or in files.
 """
 
+import functools
 import hashlib
 import json
 import os
@@ -18,6 +19,7 @@ from safetensors.torch import load_file, save_file
 from transformers.utils import logging
 
 from .codebook_videobert import CACHED_ROWS, VisualCodebook, VisualCodebookConfig, check_finite
+from .cores_videobert import each_on_a_core
 from .feature_shards import FeatureArray, FeatureShards
 from .kmeans import Lloyd, gram_kmeans, grid_scale, one_hot, rounded
 from .nearest_videobert import choose
@@ -26,7 +28,7 @@ logger = logging.get_logger(__name__)
 
 TRIALS = 16  # candidates for each further centre of a start; with 4, many a node misses a cluster that it has
 GRAM_ROWS = 1024  # a node of up to this many clips is clustered in its Gram matrix, a larger one starts from a sample
-BATCH_ROWS = 4096  # clips of small sibling nodes that are clustered together: they stay in the processor's cache
+BATCH_ROWS = 2048  # clips of small nodes that are clustered together on a core: they stay in the processor's cache
 SAMPLE_ROWS, SAMPLE_SHARE = 512, 32  # clips in such a sample, and clips a branch where that is more
 SHRINKAGE = 0.01  # of the mean variance, added to every direction's before whitening, or noise would be blown up
 
@@ -40,7 +42,7 @@ def fit_codebook(
     backbone=None,
     progress=True,
     whiten=False,
-    memory=2**26,
+    memory=2**25,
     state_dir=None,
 ):
     """Fits a codebook top down: k-means over all features, then inside each cluster, `levels` times.
@@ -153,9 +155,9 @@ class Fit:
             self.codebook.whitening.copy_(self.whitening(2 * self.total(largest).max().item()))
         if config.whiten and not config.normalize:
             largest.zero_()
-            for first, points in self.scan():
+            for first, block in self.scan():
                 piece = np.searchsorted(self.firsts, first, side="right") - 1
-                largest[piece] = torch.maximum(largest[piece], points.abs().max())
+                largest[piece] = torch.maximum(largest[piece], self.codebook.prepare(block).abs().max())
         self.scale = 1.0 if config.normalize else grid_scale(self.total(largest).max().item())
         self.longest = 1.0 if config.normalize else self.scale * size**0.5
         self.open_state()
@@ -178,11 +180,11 @@ class Fit:
         return (whitening * grid).round() / grid
 
     def scan(self):
-        """This process's share of the features: the number of a block's first clip, and its prepared features."""
+        """This process's share of the features: the number of a block's first clip, and the block."""
         for piece in self.pieces():
             first = int(self.firsts[piece])
             for block in self.source.read(piece):
-                yield first, self.codebook.prepare(block, first)
+                yield first, block
                 first += len(block)
 
     def take(self, rows):
@@ -206,10 +208,10 @@ class Fit:
         here = place[self.node]
 
         def scan():
-            for first, points in self.scan():
-                yield first, points, here[first : first + len(points)].long()
+            for first, block in self.scan():
+                yield first, block, here[first : first + len(block)].long()
 
-        lloyd = Lloyd(scan, self.take, self.scale, self.longest, self.total, gather_object)
+        lloyd = Lloyd(scan, self.codebook.prepare, self.take, self.scale, self.longest, self.total, gather_object)
         state = self.load(f"level_{level}")
         if state is None:
             draws = [self.draw(level, node, (here == i).nonzero()[:, 0]) for i, node in enumerate(nodes.tolist())]
@@ -256,50 +258,58 @@ class Fit:
     def grow(self, top, members, points):
         """The subtrees of nodes of level `top`, given the numbers of each one's `points` `(N, feature_size)`."""
         for level in range(top, self.levels):
-            below = {}
+            small, medium = [], []
             for nodes in alike(members):
-                rows = [members[node] for node in nodes]
-                labels = (self.split_small if len(rows[0]) <= GRAM_ROWS else self.split_medium)(
-                    level, nodes, rows, points
-                )
-                for node, own, label in zip(nodes, rows, labels, strict=True):
-                    sizes = torch.bincount(label, minlength=self.branches)
-                    parts = own[label.argsort(stable=True)].split(sizes.tolist())
-                    below |= {node * self.branches + i: part for i, part in enumerate(parts) if len(part)}
+                batch = {node: members[node] for node in nodes}
+                (small if len(members[nodes[0]]) <= GRAM_ROWS else medium).append(batch)
+            # A medium node keeps all cores busy by itself.
+            split = [self.split_medium(level, batch, points) for batch in medium]
+            split += each_on_a_core(functools.partial(self.split_small, level, points=points), small)
+            below = {}
+            for node, label in (item for labels in split for item in labels.items()):
+                sizes = torch.bincount(label, minlength=self.branches)
+                parts = members[node][label.argsort(stable=True)].split(sizes.tolist())
+                below |= {node * self.branches + i: part for i, part in enumerate(parts) if len(part)}
             members = below
 
-    def split_small(self, level, nodes, rows, points):
-        """Splits nodes of like size in their Gram matrices; their labels, one tensor a node."""
-        sizes = torch.tensor([len(own) for own in rows])
-        index = torch.zeros(len(rows), padded_size(len(rows[0])), dtype=torch.long)
-        for line, own in zip(index, rows, strict=True):
-            line[: len(own)] = own
+    def split_small(self, level, members, points):
+        """Splits nodes of like size in their Gram matrices; by node, the children of its points."""
+        sizes = torch.tensor([len(rows) for rows in members.values()])
+        index = torch.zeros(len(sizes), padded_size(int(sizes[0])), dtype=torch.long)
+        for line, rows in zip(index, members.values(), strict=True):
+            line[: len(rows)] = rows
         block = points.index_select(0, index.flatten()).view(*index.shape, -1)
-        uniforms = torch.stack([self.draw(level, node, ())[0] for node in nodes])
-        members = one_hot(gram_kmeans(block, sizes, uniforms.to(block.device)), self.branches)
-        counts = members.sum(1)
-        children = members.mT @ block / counts.clamp_min(1)[..., None]
+        uniforms = torch.stack([self.draw(level, node, ())[0] for node in members])
+        chosen = one_hot(gram_kmeans(block, sizes, uniforms), self.branches)
+        counts = chosen.sum(1)
+        children = chosen.mT @ block / counts.clamp_min(1)[..., None]
         penalties = (children.norm(dim=2).square() / 2).masked_fill(counts == 0, torch.inf)
-        node = torch.arange(len(rows), device=block.device).repeat_interleave(index.shape[1])
+        place = torch.arange(len(sizes)).repeat_interleave(index.shape[1])
         products = (block @ children.mT).flatten(0, 1)
-        child = choose(products, block.flatten(0, 1), node, children, penalties, self.longest).view(index.shape).cpu()
-        labels = [line[:size] for line, size in zip(child, sizes.tolist(), strict=True)]
-        counts = torch.stack([torch.bincount(label, minlength=self.branches) for label in labels])
-        self.put(level, torch.tensor(nodes), children, counts)
+        child = choose(products, block.flatten(0, 1), place, children, penalties, self.longest).view(index.shape)
+        labels = {node: line[:size] for node, line, size in zip(members, child, sizes.tolist(), strict=True)}
+        counts = torch.stack([torch.bincount(label, minlength=self.branches) for label in labels.values()])
+        self.put(level, torch.tensor(list(members)), children, counts)
         return labels
 
-    def split_medium(self, level, nodes, rows, points):
-        """Splits one node in passes over its points, which are in memory; its labels."""
-        points = points.index_select(0, rows[0])
-        place = torch.arange(len(points))
-        lloyd = Lloyd(lambda: [(0, points, torch.zeros_like(place))], points.__getitem__, self.scale, self.longest)
-        uniforms, sample = self.draw(level, nodes[0], place)
+    def split_medium(self, level, members, points):
+        """Splits one node in passes over its points, which are in memory; by node, the children of its points."""
+        ((node, rows),) = members.items()
+        points = points.index_select(0, rows)
+        places, nodes = torch.arange(len(points)), torch.zeros(len(points), dtype=torch.long)
+
+        def scan():
+            for block in places.split(CACHED_ROWS):
+                yield int(block[0]), points[block[0] : block[-1] + 1], nodes[block]
+
+        lloyd = Lloyd(scan, lambda block, first: block, points.__getitem__, self.scale, self.longest)
+        uniforms, sample = self.draw(level, node, places)
         lloyd.begin([points[sample]], [uniforms])
         while not lloyd.settled:
             lloyd.step()
-        labels, sizes = lloyd.assign(len(points))
-        self.put(level, torch.tensor(nodes), lloyd.children, sizes)
-        return [labels.long()]
+        labels, counts = lloyd.assign(len(points))
+        self.put(level, torch.tensor([node]), lloyd.children, counts)
+        return {node: labels.long()}
 
     # --- the tree ----------------------------------------------------------------------------------------------------
 

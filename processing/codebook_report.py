@@ -84,8 +84,9 @@ def flat_kmeans_error(points, start):
     bound = points.norm(dim=1).max().item()
     scale = 2.0 ** np.ceil(np.log2(max(bound, 1e-12)))
     nodes = torch.zeros(len(points), dtype=torch.long)
-    blocks = [(first, points[first : first + BLOCK], nodes[:BLOCK]) for first in range(0, len(points), BLOCK)]
-    lloyd = Lloyd(lambda: [(f, p, n[: len(p)]) for f, p, n in blocks], points.__getitem__, scale, bound)
+    firsts = range(0, len(points), BLOCK)
+    blocks = [(first, points[first : first + BLOCK], nodes[first : first + BLOCK]) for first in firsts]
+    lloyd = Lloyd(lambda: blocks, lambda block, first: block, points.__getitem__, scale, bound)
     lloyd.begin_with(start[None])
     while not lloyd.settled:
         lloyd.step()

@@ -10,6 +10,7 @@ from transformers import PreTrainedConfig, PreTrainedModel
 from transformers import initialization as init
 from transformers.utils import cached_file
 
+from .cores_videobert import each_on_a_core
 from .nearest_videobert import nearest_child, settle
 
 CACHED_ROWS = 1024  # a slice of features that stays in the processor's cache from one operation to the next
@@ -127,15 +128,15 @@ class VisualCodebook(PreTrainedModel):
                 rows.div_(rows.norm(dim=1, keepdim=True).clamp_min_(1e-12))
         return points
 
-    @torch.inference_mode()
-    def encode(self, features, batch_size=16384):
+    @torch.no_grad()
+    def encode(self, features, batch_size=8192):
         """Visual ids of features, down the tree: `levels * branches` distances each instead of `codebook_size`.
 
         Ids are the same to the bit whatever the batch, the way it is computed, and the number of threads.
 
         Args:
             features (`torch.Tensor` or `numpy.ndarray` of shape `(clips, feature_size)`): One float vector a clip.
-            batch_size (`int`): Clips compared at once, which bounds the memory.
+            batch_size (`int`): Clips compared at once on each core, which bounds the memory.
 
         Returns:
             `torch.LongTensor` of shape `(clips,)`: Visual ids, 0 ... codebook_size - 1.
@@ -147,14 +148,19 @@ class VisualCodebook(PreTrainedModel):
             raise ValueError("This codebook has not been fitted: no centroid has a training point.")
         few = len(features) <= FEW_ROWS
         penalties = [None if few else self.penalties(level) for level in range(self.config.levels)]
-        ids = torch.zeros(len(features), dtype=torch.long, device=self.mean.device)
-        for start in range(0, max(1, len(features)), batch_size):
-            points = self.prepare(features[start : start + batch_size], start)
-            node = ids[start : start + batch_size]
+        on_cpu = self.mean.device.type == "cpu"
+        share = -(-len(features) // torch.get_num_threads()) if on_cpu else len(features)
+        at_once = max(FEW_ROWS, min(batch_size, share))
+
+        def encode_batch(start):
+            points = self.prepare(features[start : start + at_once], start)
+            node = torch.zeros(len(points), dtype=torch.long, device=points.device)
             for level in range(self.config.levels):
                 node = self.descend(level, points, node, penalties[level])
-            ids[start : start + batch_size] = node
-        return ids
+            return node
+
+        starts = range(0, max(1, len(features)), at_once)
+        return torch.cat(list((each_on_a_core if on_cpu and len(starts) > 1 else map)(encode_batch, starts)))
 
     def descend(self, level, points, node, penalties=None):
         """One step down the tree.

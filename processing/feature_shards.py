@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import torch
 
-BLOCK_ROWS = 4096  # clips read and compared at once: 1024-wide ones, 16 MB, stay in the processor's cache
+BLOCK_ROWS = 2048  # clips read and compared at once: 1024-wide ones, 8 MB a core, stay in the processor's cache
 
 
 class FeatureArray:

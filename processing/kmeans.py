@@ -10,6 +10,7 @@ import math
 
 import torch
 
+from .cores_videobert import each_on_a_core
 from .nearest_videobert import nearest_child
 
 PASSES = 12  # over the points of a large node, at the most
@@ -162,8 +163,9 @@ class Lloyd:
     """Lloyd's iterations over points that come in blocks, for several nodes at once.
 
     Args:
-        scan (callable): Gives an iterable over this process's points: number of a block's first one, points `(N, D)`,
-            and their nodes `(N,)`, -1 for points of no node.
+        scan (callable): Gives an iterable over this process's blocks: number of the first point, what `prepare` makes
+            the points from, and their nodes `(N,)`, -1 for points of no node.
+        prepare (callable): From a block and the number of its first point to points `(N, D)`.
         take (callable): From the ascending numbers of some points to the points.
         scale (`float`): Power of two that bounds the points' values; see `exact_sums`.
         longest (`float`): Bounds the points' lengths.
@@ -171,8 +173,8 @@ class Lloyd:
         gather (callable, *optional*): From a process's list to the joined lists of all processes.
     """
 
-    def __init__(self, scan, take, scale, longest, total=lambda tensor: tensor, gather=lambda items: items):
-        self.scan, self.take, self.scale, self.longest = scan, take, scale, longest
+    def __init__(self, scan, prepare, take, scale, longest, total=lambda tensor: tensor, gather=lambda items: items):
+        self.scan, self.prepare, self.take, self.scale, self.longest = scan, prepare, take, scale, longest
         self.total, self.gather = total, gather
         self.children, self.alive, self.explained = None, None, None
         self.settled_nodes, self.passes = None, 0
@@ -218,28 +220,40 @@ class Lloyd:
         penalties = (self.children.norm(dim=2).square() / 2).masked_fill(~self.alive, torch.inf)
         return nearest_child(points, node, self.children, penalties, self.longest)
 
-    def _assigned(self, wanted):
-        """Blocks of the points of wanted nodes: their numbers, points, nodes and children."""
-        for first, points, node in self.scan():
-            keep = (node >= 0) & torch.cat([wanted, wanted.new_zeros(1)])[node]
-            if keep.all():
-                numbers = torch.arange(first, first + len(points))
-            else:
-                numbers, points, node = first + keep.nonzero()[:, 0], points[keep], node[keep]
-            if len(points):
-                yield numbers, points, node, self._nearest(points, node)
+    def _over(self, wanted, work):
+        """What `work` makes of the numbers, points, nodes and children of every block's points of wanted nodes."""
+        wanted = torch.cat([wanted, wanted.new_zeros(1)])  # the last entry is for points of no node
+
+        def work_on(block):
+            first, rows, node = block
+            numbers = first + wanted[node].nonzero()[:, 0]
+            if not len(numbers):
+                return None
+            points = self.prepare(rows, first)
+            if len(numbers) < len(points):
+                points, node = points.index_select(0, numbers - first), node[numbers - first]
+            return work(numbers, points, node, self._nearest(points, node))
+
+        return (result for result in each_on_a_core(work_on, self.scan()) if result is not None)
 
     def step(self):
         """One pass: every child moves to the mean of its points."""
         nodes, branches, size = self.children.shape
         sums = torch.zeros(nodes, branches, size, dtype=torch.float64)
         counts = torch.zeros(nodes, branches, dtype=torch.float64)
-        for _, points, node, child in self._assigned(~self.settled_nodes):
-            members = one_hot(child, branches)
+
+        def sum_up(numbers, points, node, child):
+            members, found = one_hot(child, branches), {}
             for number in node.unique().tolist():
-                own = slice(None) if nodes == 1 else node == number
-                sums[number] += exact_sums(points[own], members[own], self.scale)
-                counts[number] += members[own].sum(0)
+                own = (node == number).nonzero()[:, 0]
+                part = points if nodes == 1 else points.index_select(0, own)
+                found[number] = exact_sums(part, members[own], self.scale), members[own].sum(0)
+            return found
+
+        for found in self._over(~self.settled_nodes, sum_up):
+            for number, (part, count) in found.items():
+                sums[number] += part
+                counts[number] += count
         sums, counts = self.total(sums), self.total(counts)
         means = sums / counts.clamp_min(1)[..., None]
         middle = sums.sum(1, keepdim=True) / counts.sum(1).clamp_min(1)[:, None, None]
@@ -256,8 +270,9 @@ class Lloyd:
         """Gives empty children the points that are farthest from their own child, at most one out of each of them."""
         self.alive &= ~empty
         branches = self.alive.shape[1]
-        far = {}  # by child, negative distance and number of its farthest point
-        for numbers, points, node, child in self._assigned(empty.any(1)):
+
+        def farthest(numbers, points, node, child):
+            far = []  # a child, negative distance and number of its farthest point
             for lines in torch.arange(len(points)).split(SUM_ROWS):
                 own = self.children[node[lines], child[lines]]
                 distance = (points[lines] - own).double().square_().sum(1)
@@ -265,10 +280,11 @@ class Lloyd:
                 label = node[lines] * branches + child[lines]
                 for one in label.unique().tolist():
                     best = torch.where(label == one, distance, -1.0).argmax()
-                    found = (-distance[best].item(), numbers[lines[best]].item())
-                    far[one] = min(far.get(one, found), found)
+                    far.append((one, (-distance[best].item(), numbers[lines[best]].item())))
+            return far
+
         merged = {}
-        for one, found in self.gather(list(far.items())):
+        for one, found in self.gather([item for far in self._over(empty.any(1), farthest) for item in far]):
             merged[one] = min(merged.get(one, found), found)
         free = {node: children.nonzero()[:, 0].tolist() for node, children in enumerate(empty)}
         moved = {}  # by number of the point, the place that it takes
@@ -291,7 +307,8 @@ class Lloyd:
         """
         labels = torch.zeros(length, dtype=torch.int32)
         counts = torch.zeros(self.alive.numel(), dtype=torch.int64)
-        for numbers, _, node, child in self._assigned(torch.ones(len(self.children), dtype=torch.bool)):
-            labels[numbers] = child.int().cpu()
-            counts += torch.bincount(node * self.alive.shape[1] + child, minlength=len(counts)).cpu()
+        everywhere = torch.ones(len(self.children), dtype=torch.bool)
+        for numbers, node, child in self._over(everywhere, lambda numbers, points, *found: (numbers, *found)):
+            labels[numbers] = child.int()
+            counts += torch.bincount(node * self.alive.shape[1] + child, minlength=len(counts))
         return labels, self.total(counts).view(self.alive.shape)

@@ -29,7 +29,8 @@ def test_kmeans_finds_hand_made_clusters():
 
 
 def lloyd_kmeans(points, clusters, sample):
-    lloyd = Lloyd(lambda: [(0, points, torch.zeros(len(points), dtype=torch.long))], points.__getitem__, 8.0, 100.0)
+    nodes = torch.zeros(len(points), dtype=torch.long)
+    lloyd = Lloyd(lambda: [(0, points, nodes)], lambda block, first: block, points.__getitem__, 8.0, 100.0)
     lloyd.begin([points[:sample]], [uniforms(1, clusters)[0]])
     while not lloyd.settled:
         lloyd.step()
