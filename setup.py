@@ -26,6 +26,8 @@ setup(
     extras_require={
         # What `make demo` needs besides. Piper (GPL-3) is the kitchen's narrator; the package never imports it.
         "demo": ["matplotlib>=3.10", "pillow", "piper-tts>=1.8", "tensorboard>=2.20"],
+        # Peers of the benchmarks; one that is missing is left out of its table.
+        "benchmarks": ["faiss-cpu>=1.15", "scikit-learn>=1.7"],
         "test": [
             "hypothesis>=6",
             "parameterized>=0.9",

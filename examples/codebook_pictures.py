@@ -43,13 +43,14 @@ def plot_report(report: Mapping, path: str | Path) -> None:
     axes[0].set_title(f"{report['leaves_alive']} of {report['codebook_size']} leaves alive")
     errors = {name: report[key] for key, name in ERRORS.items() if report[key] is not None}
     axes[1].bar_label(axes[1].bar(list(errors), list(errors.values())), fmt="%.3f")
-    axes[1].set_title("squared distance to the leaf / variance")
+    axes[1].margins(y=0.1)
+    axes[1].set_title("squared distance to the leaf / variance", fontsize="medium")
     levels = [f"level {number + 1}" for number in range(len(sizes))]
     bars = dict(zip(levels, report.get("stability", []), strict=False))
     axes[2].bar_label(axes[2].bar(list(bars), list(bars.values())), fmt="%.2f")
     axes[2].bar_label(axes[2].bar(["leaf is the\nnearest"], [report["tree_flat_agreement"]]), fmt="%.2f")
     axes[2].set_ylim(0, 1.1)
-    axes[2].set_title("agreement with another seed (AMI), and with flat search")
+    axes[2].set_title("agreement with another seed (AMI), with flat search", fontsize="medium")
     for one in axes:
         one.grid(alpha=0.3)
     figure.suptitle(
@@ -81,7 +82,9 @@ def plot_gallery(tokens: Mapping[int, Sequence], frames: Mapping, counts: Sequen
         for one, clip in zip(line, clips, strict=False):
             if clip in frames:
                 one.imshow(frames[clip].permute(1, 2, 0))
-            one.set_title(f"{clip[0][-18:]}  {clip[1] * CLIP_SECONDS:.1f} s", fontsize=6)
+            one.set_title(
+                f"{clip[0][-18:]}  {clip[1] * CLIP_SECONDS:.1f} s", fontsize=6
+            )  # the end of a name tells more
         label = f"<v_{token:05}>\n{int(counts[token])} clips"
         line[0].text(-0.08, 0.5, label, transform=line[0].transAxes, ha="right", va="center", fontsize=8)
     figure.savefig(path, dpi=120)

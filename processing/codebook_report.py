@@ -11,6 +11,7 @@ FLAT_PRODUCTS = 2e13  # multiplications that the comparison with a flat k-means 
 BLOCK = 2048
 
 
+@torch.no_grad()
 def codebook_report(codebook, features, other=None, seed=0):
     """How well a codebook covers features, beside a flat one and a random one of as many live leaves.
 
@@ -18,7 +19,7 @@ def codebook_report(codebook, features, other=None, seed=0):
         codebook ([`VisualCodebook`]): The codebook.
         features (`torch.Tensor` of shape `(clips, feature_size)`): Features, those of the fit, a sample, or others.
         other ([`VisualCodebook`], *optional*): One of the same features and shape with another seed, for stability.
-        seed (`int`): Of the random and of the flat codebook, and of the chance level of stability.
+        seed (`int`): Of the random codebook, and of the chance level of stability.
 
     Returns:
         `dict`: Figures of the training: `clips_fitted`, `codebook_size`, `leaves_alive` (with a training point),
@@ -26,8 +27,9 @@ def codebook_report(codebook, features, other=None, seed=0):
         On the given features: `leaves_used`, `perplexity`, `tree_flat_agreement` (share whose leaf is the nearest of
         all live leaves), and the mean squared distance to the leaf as a share of the variance: `quantization_error`,
         `nearest_leaf_error` (searched flat), `random_error` (features drawn as leaves, searched flat) and `flat_error`
-        (flat k-means; `None` where it would take too long). With `other`, `stability`: for each level the adjusted
-        mutual information of the two codebooks' ids, 1 for the same partition, 0 for chance.
+        (flat k-means of these features, begun from the leaves; `None` where it would take too long).
+        With `other`, `stability`: for each level the adjusted mutual information of the two codebooks' ids, 1 for the
+        same partition, 0 for chance.
     """
     points, generator = codebook.prepare(features), torch.Generator().manual_seed(seed)
     ids = codebook.encode(features)
@@ -55,7 +57,7 @@ def codebook_report(codebook, features, other=None, seed=0):
         **{name: float(distance.mean()) / variance for name, distance in distances.items()},
     }
     possible = len(points) > len(alive) and 2 * PASSES * points.numel() * len(alive) < FLAT_PRODUCTS
-    report["flat_error"] = float(flat_kmeans_error(points, drawn)) / variance if possible else None
+    report["flat_error"] = float(flat_kmeans_error(points, alive)) / variance if possible else None
     if other is not None:
         theirs, width = other.encode(features), codebook.config.branches
         steps = [width ** (codebook.config.levels - 1 - level) for level in range(codebook.config.levels)]
@@ -112,6 +114,7 @@ def mutual_information(ids, others):
     return entropy(ids) + entropy(others) - entropy(ids * (int(others.max()) + 1) + others)
 
 
+@torch.no_grad()
 def nearest_clips(codebook, source, count):
     """The training clips that lie nearest to their leaf's centroid: what a visual token looks like.
 

@@ -96,6 +96,7 @@ class VisualCodebook(PreTrainedModel):
         squares = self.siblings(level).norm(dim=2).square_().div_(2)
         return squares.masked_fill_((self.counts(level) == 0).view_as(squares), torch.inf)
 
+    @torch.no_grad()
     def prepare(self, features, first_clip=0):
         """Checks features and brings them into the space of the centroids.
 
@@ -235,6 +236,7 @@ class VisualCodebook(PreTrainedModel):
         where = {key: kwargs[key] for key in HUB_OPTIONS if kwargs.get(key) is not None}
         loaded = super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
         codebook = loaded[0] if isinstance(loaded, tuple) else loaded
+        codebook.requires_grad_(False)
         codebook._frames_at = (pretrained_model_name_or_path, where)
         return loaded
 

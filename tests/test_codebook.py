@@ -82,6 +82,9 @@ def test_saved_codebook_gives_the_same_ids(tmp_path):
     assert again.config.backbone == "i3d"
     assert torch.equal(again.encode(features), codebook.encode(features))
     assert torch.equal(again.counts(1), codebook.counts(1))
+    assert not any(
+        tensor.requires_grad for tensor in (again.prepare(features), again.centroids(), *again.parameters())
+    )
 
 
 def test_bad_features_are_named():
