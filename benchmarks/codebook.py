@@ -55,7 +55,7 @@ def draw_features(clips, width, branches, levels, seed=0):
         offsets = SHRINK**level * draw.normal(size=(len(centres), branches, LATENT))
         centres = (centres[:, None] + offsets).astype(np.float32).reshape(-1, LATENT)
     leaf = draw.permutation(np.arange(clips) % len(centres))
-    spread = draw.normal(size=(LATENT, width)).astype(np.float32) / np.sqrt(LATENT)
+    spread = draw.standard_normal((LATENT, width), dtype=np.float32) / LATENT**0.5
     for start in range(0, clips, BLOCK):
         inside = centres[leaf[start : start + BLOCK]]
         inside = inside + SHRINK**levels * draw.standard_normal(inside.shape, dtype=np.float32)
@@ -247,7 +247,7 @@ def measure(what, path, options):
         return {"memory_ratio": (data + added) / data, "added_megabytes": added}
     _, _, branches, levels = options.sizes["million"]
     start = time.perf_counter()
-    codebook = fit_codebook(FeatureShards(path), levels, branches, memory=2**29)
+    codebook = fit_codebook(FeatureShards(path), levels, branches, memory=400 * 2**20)
     seconds = time.perf_counter() - start
     alive = int((codebook.counts(levels - 1) > 0).sum()) / branches**levels
     return {"million_seconds": seconds, "million_megabytes": peak_megabytes(), "million_leaves_alive": alive}

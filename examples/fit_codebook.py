@@ -24,6 +24,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import torch
 from accelerate import PartialState
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -101,7 +102,8 @@ def report(codebook: VisualCodebook, other: VisualCodebook, options: argparse.Na
     sizes = source.sizes()
     total = sum(sizes)
     rows = np.random.default_rng(options.seed).choice(total, min(total, options.report_clips), replace=False)
-    figures = codebook_report(codebook, source.take(np.sort(rows), sizes), other, options.seed)
+    features = torch.cat(list(source.take(np.sort(rows), sizes)))
+    figures = codebook_report(codebook, features, other, options.seed)
     options.report.mkdir(parents=True, exist_ok=True)
     (options.report / "report.json").write_text(json.dumps(figures, indent=2) + "\n")
     plot_report(figures, options.report / "report.png")

@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 from transformers.utils import logging
 
 from .codebook_videobert import CACHED_ROWS, VisualCodebook, VisualCodebookConfig, check_finite
-from .cores_videobert import each_on_a_core
+from .cores_videobert import on_cores, one_core_each
 from .feature_shards import FeatureArray, FeatureShards
 from .kmeans import Lloyd, gram_kmeans, grid_scale, one_hot, rounded
 from .nearest_videobert import choose
@@ -28,7 +28,7 @@ logger = logging.get_logger(__name__)
 
 TRIALS = 16  # candidates for each further centre of a start; with 4, many a node misses a cluster that it has
 GRAM_ROWS = 1024  # a node of up to this many clips is clustered in its Gram matrix, a larger one starts from a sample
-BATCH_ROWS = 2048  # clips of small nodes that are clustered together on a core: they stay in the processor's cache
+BATCH_ROWS = 1024  # clips of small nodes that are clustered together on a core: they stay in the processor's cache
 SAMPLE_ROWS, SAMPLE_SHARE = 512, 32  # clips in such a sample, and clips a branch where that is more
 SHRINKAGE = 0.01  # of the mean variance, added to every direction's before whitening, or noise would be blown up
 
@@ -84,7 +84,7 @@ def fit_codebook(
     # What fits its Gram matrix is always clustered there, or the memory would change the result.
     room = max(GRAM_ROWS, memory // (4 * source.feature_size))
     fit = Fit(VisualCodebook(config), source, seed, room, state_dir)
-    with torch.no_grad():
+    with one_core_each() as fit.cores:
         fit.run(progress)
     return fit.codebook
 
@@ -189,7 +189,11 @@ class Fit:
 
     def take(self, rows):
         """Prepared features of some clips, `rows` `(N,)` ascending."""
-        return self.codebook.prepare(self.source.take(rows.numpy(), self.sizes))
+        points, first = torch.empty(len(rows), self.source.feature_size), 0
+        for block in on_cores(self.cores, self.codebook.prepare, self.source.take(rows.numpy(), self.sizes)):
+            points[first : first + len(block)] = block
+            first += len(block)
+        return points
 
     def draw(self, level, node, rows):
         """What a node starts from: uniform numbers `(branches, trials)`, and as many of its rows as a start needs."""
@@ -211,7 +215,9 @@ class Fit:
             for first, block in self.scan():
                 yield first, block, here[first : first + len(block)].long()
 
-        lloyd = Lloyd(scan, self.codebook.prepare, self.take, self.scale, self.longest, self.total, gather_object)
+        lloyd = Lloyd(
+            scan, self.codebook.prepare, self.take, self.scale, self.longest, self.cores, self.total, gather_object
+        )
         state = self.load(f"level_{level}")
         if state is None:
             draws = [self.draw(level, node, (here == i).nonzero()[:, 0]) for i, node in enumerate(nodes.tolist())]
@@ -264,7 +270,7 @@ class Fit:
                 (small if len(members[nodes[0]]) <= GRAM_ROWS else medium).append(batch)
             # A medium node keeps all cores busy by itself.
             split = [self.split_medium(level, batch, points) for batch in medium]
-            split += each_on_a_core(functools.partial(self.split_small, level, points=points), small)
+            split += on_cores(self.cores, functools.partial(self.split_small, level, points=points), small)
             below = {}
             for node, label in (item for labels in split for item in labels.items()):
                 sizes = torch.bincount(label, minlength=self.branches)
@@ -302,7 +308,7 @@ class Fit:
             for block in places.split(CACHED_ROWS):
                 yield int(block[0]), points[block[0] : block[-1] + 1], nodes[block]
 
-        lloyd = Lloyd(scan, lambda block, first: block, points.__getitem__, self.scale, self.longest)
+        lloyd = Lloyd(scan, lambda block, first: block, points.__getitem__, self.scale, self.longest, self.cores)
         uniforms, sample = self.draw(level, node, places)
         lloyd.begin([points[sample]], [uniforms])
         while not lloyd.settled:

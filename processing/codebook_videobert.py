@@ -10,7 +10,7 @@ from transformers import PreTrainedConfig, PreTrainedModel
 from transformers import initialization as init
 from transformers.utils import cached_file
 
-from .cores_videobert import each_on_a_core
+from .cores_videobert import on_cores, one_core_each
 from .nearest_videobert import nearest_child, settle
 
 CACHED_ROWS = 1024  # a slice of features that stays in the processor's cache from one operation to the next
@@ -149,9 +149,8 @@ class VisualCodebook(PreTrainedModel):
             raise ValueError("This codebook has not been fitted: no centroid has a training point.")
         few = len(features) <= FEW_ROWS
         penalties = [None if few else self.penalties(level) for level in range(self.config.levels)]
-        on_cpu = self.mean.device.type == "cpu"
-        share = -(-len(features) // torch.get_num_threads()) if on_cpu else len(features)
-        at_once = max(FEW_ROWS, min(batch_size, share))
+        cores = torch.get_num_threads() if self.mean.device.type == "cpu" else 1
+        at_once = max(FEW_ROWS, min(batch_size, -(-len(features) // cores)))
 
         def encode_batch(start):
             points = self.prepare(features[start : start + at_once], start)
@@ -161,7 +160,10 @@ class VisualCodebook(PreTrainedModel):
             return node
 
         starts = range(0, max(1, len(features)), at_once)
-        return torch.cat(list((each_on_a_core if on_cpu and len(starts) > 1 else map)(encode_batch, starts)))
+        if cores == 1 or len(starts) == 1:
+            return torch.cat([encode_batch(start) for start in starts])
+        with one_core_each() as cores:
+            return torch.cat(list(on_cores(cores, encode_batch, starts)))
 
     def descend(self, level, points, node, penalties=None):
         """One step down the tree.

@@ -10,7 +10,7 @@ import math
 
 import torch
 
-from .cores_videobert import each_on_a_core
+from .cores_videobert import on_cores
 from .nearest_videobert import nearest_child
 
 PASSES = 12  # over the points of a large node, at the most
@@ -169,13 +169,14 @@ class Lloyd:
         take (callable): From the ascending numbers of some points to the points.
         scale (`float`): Power of two that bounds the points' values; see `exact_sums`.
         longest (`float`): Bounds the points' lengths.
+        cores (`int`): Blocks worked on at a time; see `on_cores`.
         total (callable, *optional*): From a process's tensor to the sum over all processes.
         gather (callable, *optional*): From a process's list to the joined lists of all processes.
     """
 
-    def __init__(self, scan, prepare, take, scale, longest, total=lambda tensor: tensor, gather=lambda items: items):
+    def __init__(self, scan, prepare, take, scale, longest, cores=1, total=lambda tensor: tensor, gather=list):
         self.scan, self.prepare, self.take, self.scale, self.longest = scan, prepare, take, scale, longest
-        self.total, self.gather = total, gather
+        self.cores, self.total, self.gather = cores, total, gather
         self.children, self.alive, self.explained = None, None, None
         self.settled_nodes, self.passes = None, 0
 
@@ -234,7 +235,7 @@ class Lloyd:
                 points, node = points.index_select(0, numbers - first), node[numbers - first]
             return work(numbers, points, node, self._nearest(points, node))
 
-        return (result for result in each_on_a_core(work_on, self.scan()) if result is not None)
+        return (result for result in on_cores(self.cores, work_on, self.scan()) if result is not None)
 
     def step(self):
         """One pass: every child moves to the mean of its points."""
