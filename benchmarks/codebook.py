@@ -246,7 +246,7 @@ def measure(what, path, options):
     if what != "million":
         features = np.load(path) if what == "memory" else FeatureShards(path)
         before = peak_megabytes()
-        fit_codebook(features, levels, branches, progress=False)
+        fit_codebook(features, levels, branches, progress=False, memory=2**25)
         held = (data if what == "memory" else 0) + peak_megabytes() - before
         return {"memory_ratio" if what == "streamed" else "memory_ratio_in_memory": held / data}
     start = time.perf_counter()

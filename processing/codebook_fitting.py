@@ -42,7 +42,7 @@ def fit_codebook(
     backbone=None,
     progress=True,
     whiten=False,
-    memory=2**25,
+    memory=None,
     state_dir=None,
 ):
     """Fits a codebook top down: k-means over all features, then inside each cluster, `levels` times.
@@ -60,8 +60,9 @@ def fit_codebook(
         backbone (`str`, *optional*): Id of the network that made the features; kept in the configuration.
         progress (`bool`): Whether to show a progress bar.
         whiten (`bool`): Whether features are centred and decorrelated first (and then scaled, if `normalize`).
-        memory (`int`): Bytes of features that are read at once, beside those the caller holds. A node with more of
-            them is split in passes over all features; with more memory, files are read fewer times.
+        memory (`int`, *optional*): Bytes of features that are read at once, beside those the caller holds; by default
+            32 MB of features in memory and 512 MB out of files, which then are read fewer times. A node with more of
+            them is split in passes over all features.
         state_dir (`str` or `os.PathLike`, *optional*): Gets what is done after every pass and every subtree, so that
             the same call goes on where a killed one stopped. On several machines, a folder that all of them see.
 
@@ -81,6 +82,7 @@ def fit_codebook(
         whiten=whiten,
         backbone=backbone,
     )
+    memory = memory or (2**29 if isinstance(source, FeatureShards) else 2**25)
     # What fits its Gram matrix is always clustered there, or the memory would change the result.
     room = max(GRAM_ROWS, memory // (4 * source.feature_size))
     fit = Fit(VisualCodebook(config), source, seed, room, state_dir)
