@@ -250,7 +250,7 @@ def measure(what, path, options):
         held = (data if what == "memory" else 0) + peak_megabytes() - before
         return {"memory_ratio" if what == "streamed" else "memory_ratio_in_memory": held / data}
     start = time.perf_counter()
-    codebook = fit_codebook(FeatureShards(path), levels, branches, memory=400 * 2**20)
+    codebook = fit_codebook(FeatureShards(path), levels, branches, memory=2**28)
     seconds = time.perf_counter() - start
     alive = int((codebook.counts(levels - 1) > 0).sum()) / branches**levels
     return {"million_seconds": seconds, "million_megabytes": peak_megabytes(), "million_leaves_alive": alive}
