@@ -3,7 +3,7 @@
 Two things make it fast. Points that are few beside their width are clustered in their Gram matrix, where an iteration
 never touches the features again; points that are many start from the clusters of a sample. And two make it repeatable
 to the bit, however the rows are cut into blocks or spread over processes: sums are exact (see `exact_sums`), and the
-one function that compares features with centroids, `nearest`, settles close calls row by row.
+one function that compares features with centroids, `nearest_child`, settles close calls row by row.
 """
 
 import math
