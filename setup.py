@@ -28,6 +28,8 @@ setup(
         "demo": ["matplotlib>=3.10", "pillow", "piper-tts>=1.8", "tensorboard>=2.20"],
         # Image networks of timm as backbone.
         "timm": ["timm>=1.0.20"],
+        # Peers of the benchmarks; one that is missing is left out of its table.
+        "benchmarks": ["faiss-cpu>=1.15", "scikit-learn>=1.7"],
         "test": [
             "hypothesis>=6",
             "parameterized>=0.9",

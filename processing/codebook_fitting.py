@@ -1,135 +1,416 @@
-"""Hierarchical k-means (paper, section 4.2): from the features of many clips to a `VisualCodebook`, and a report."""
+"""Hierarchical k-means (paper, section 4.2): from the features of any number of clips to a `VisualCodebook`.
+
+Level by level. A node with more clips than fit the memory is split in passes over all features; one that fits is read
+once, and its whole subtree is grown in memory. What comes out depends on the features, their order and the seed alone:
+not on blocks, processes or interruptions, nor on whether the features lay in memory or in files.
+"""
+
+import functools
+import hashlib
+import json
+import os
+from pathlib import Path
 
 import numpy as np
 import torch
-from accelerate.utils import tqdm
+from accelerate import PartialState
+from accelerate.utils import gather_object, reduce, tqdm
+from safetensors.torch import load_file, save_file
+from transformers.utils import logging
 
-from .codebook_videobert import VisualCodebook, VisualCodebookConfig
+from .codebook_videobert import CACHED_ROWS, VisualCodebook, VisualCodebookConfig, check_finite
+from .cores_videobert import on_cores, one_core_each
+from .feature_shards import FeatureArray, FeatureShards
+from .kmeans import Lloyd, gram_kmeans, grid_scale, one_hot, rounded
+from .nearest_videobert import choose
 
-ITERATIONS = 50  # Lloyd stops by itself as soon as no point changes its cluster; this bounds the rare slow node.
+logger = logging.get_logger(__name__)
+
+TRIALS = 16  # candidates for each further centre of a start; with 4, many a node misses a cluster that it has
+GRAM_ROWS = 1024  # a node of up to this many clips is clustered in its Gram matrix, a larger one starts from a sample
+BATCH_ROWS = 1024  # clips of small nodes that are clustered together on a core: they stay in the processor's cache
+SAMPLE_ROWS, SAMPLE_SHARE = 512, 32  # clips in such a sample, and clips a branch where that is more
+SHRINKAGE = 0.01  # of the mean variance, added to every direction's before whitening, or noise would be blown up
 
 
-def fit_codebook(features, levels=4, branches=12, normalize=True, seed=0, backbone=None, progress=True):
+def fit_codebook(
+    features,
+    levels=4,
+    branches=12,
+    normalize=True,
+    seed=0,
+    backbone=None,
+    progress=True,
+    whiten=False,
+    memory=None,
+    state_dir=None,
+):
     """Fits a codebook top down: k-means over all features, then inside each cluster, `levels` times.
 
+    On several processes (`accelerate launch`, `torchrun`) every one calls this with the same arguments, reads its
+    share, and gets the same codebook.
+
     Args:
-        features (`torch.Tensor` or `numpy.ndarray` of shape `(clips, feature_size)`): Features of the training clips.
+        features (`torch.Tensor` or `numpy.ndarray` of shape `(clips, feature_size)`, or [`FeatureShards`]): Features
+            of the training clips, in memory or in Parquet files that need not fit there.
         levels (`int`): Depth of the tree; 4 in the paper.
         branches (`int`): Clusters of a node; 12 in the paper.
         normalize (`bool`): Whether features are centred and scaled to unit length first.
         seed (`int`): Every node draws its start from (seed, level, node), so a fit is repeatable.
         backbone (`str`, *optional*): Id of the network that made the features; kept in the configuration.
         progress (`bool`): Whether to show a progress bar.
+        whiten (`bool`): Whether features are centred and decorrelated first (and then scaled, if `normalize`).
+        memory (`int`, *optional*): Bytes of features that are read at once, beside those the caller holds; by default
+            32 MB of features in memory and 512 MB out of files, which then are read fewer times. A node with more of
+            them is split in passes over all features.
+        state_dir (`str` or `os.PathLike`, *optional*): Gets what is done after every pass and every subtree, so that
+            the same call goes on where a killed one stopped. On several machines, a folder that all of them see.
 
     Returns:
         [`VisualCodebook`]: A node with fewer distinct points than branches gets one child a point; the children left
-        over are dead (count 0), never duplicates.
+        over are dead (count 0), never duplicates, and the log says how many leaves that are.
 
     Raises:
-        ValueError: No features, or NaN among them.
+        ValueError: No features, NaN or infinite ones, or a `state_dir` that was begun with other features or settings.
     """
-    features = torch.as_tensor(features)
-    if features.ndim != 2 or not len(features):
-        raise ValueError(
-            f"Features have shape {tuple(features.shape)}; a codebook needs (clips, feature_size), clips > 0."
-        )
+    source = features if isinstance(features, FeatureShards) else FeatureArray(features)
     config = VisualCodebookConfig(
-        levels=levels, branches=branches, feature_size=features.shape[1], normalize=normalize, backbone=backbone
+        levels=levels,
+        branches=branches,
+        feature_size=source.feature_size,
+        normalize=normalize,
+        whiten=whiten,
+        backbone=backbone,
     )
-    codebook = VisualCodebook(config)
-    codebook.mean.data = features.double().mean(0).float()
-    points = codebook.prepare(features)
-    node = torch.zeros(len(points), dtype=torch.long)
-    parents = points.mean(0, keepdim=True)
-    for level in tqdm(range(levels), desc="Codebook", disable=not progress):
-        centroids = parents.repeat_interleave(branches, 0)  # what a child without points keeps
-        child = torch.zeros_like(node)
-        order = node.argsort(stable=True)
-        occupied, sizes = node[order].unique_consecutive(return_counts=True)
-        for parent, members in zip(occupied.tolist(), order.split(sizes.tolist()), strict=True):
-            state = np.random.SeedSequence([seed, level, parent]).generate_state(1, np.uint64)
-            generator = torch.Generator().manual_seed(int(state[0] >> 1))
-            found, labels = kmeans(points[members], branches, generator)
-            centroids[parent * branches : parent * branches + len(found)] = found
-            child[members] = labels
-        node = node * branches + child
-        codebook.tree[level].data.copy_(centroids)
-        codebook.counts(level).copy_(torch.bincount(node, minlength=len(centroids)))
-        parents = centroids
-    return codebook
+    memory = memory or (2**29 if isinstance(source, FeatureShards) else 2**25)
+    # What fits its Gram matrix is always clustered there, or the memory would change the result.
+    room = max(GRAM_ROWS, memory // (4 * source.feature_size))
+    fit = Fit(VisualCodebook(config), source, seed, room, state_dir)
+    with one_core_each() as fit.cores:
+        fit.run(progress)
+    return fit.codebook
 
 
-def kmeans(points, clusters, generator):
-    """Lloyd's k-means with a k-means++ start.
+class Fit:
+    """One fit of a codebook; see [`fit_codebook`].
 
     Args:
-        points (`torch.FloatTensor` of shape `(N, D)`): What to cluster.
-        clusters (`int`): How many clusters at the most; there are fewer where there are fewer distinct points.
-        generator (`torch.Generator`): Draws the start.
-
-    Returns:
-        `tuple`: Centroids `(K, D)`, K <= clusters and none empty, and labels `(N,)`.
+        codebook ([`VisualCodebook`]): Is filled.
+        source ([`FeatureArray`] or [`FeatureShards`]): The features.
+        seed (`int`): Of the starts.
+        room (`int`): Clips that may be held at once.
+        state_dir (`str` or `os.PathLike`, *optional*): Where what is done is kept.
     """
-    distinct, labels = points.unique(dim=0, return_inverse=True)
-    if len(distinct) <= clusters:
-        return distinct, labels
-    centroids = spread_start(points, clusters, generator)
-    labels = None
-    for _ in range(ITERATIONS):
-        distance = torch.cdist(points, centroids)
-        new_labels = distance.argmin(1)
-        if labels is not None and torch.equal(labels, new_labels):
-            break
-        labels = refill_empty(new_labels, distance, clusters)
-        one_hot = torch.nn.functional.one_hot(labels, clusters).to(points.dtype)
-        centroids = one_hot.T @ points / one_hot.sum(0)[:, None]
-    return centroids, labels
+
+    def __init__(self, codebook, source, seed, room, state_dir=None):
+        self.codebook, self.source, self.seed, self.room = codebook, source, seed, room
+        self.levels, self.branches = codebook.config.levels, codebook.config.branches
+        self.state_dir = None if state_dir is None else Path(state_dir)
+        self.process, self.processes = PartialState().process_index, PartialState().num_processes
+
+    def run(self, progress):
+        self.describe()
+        self.node = torch.zeros(sum(self.sizes), dtype=torch.int32)  # of every clip, on the level reached; -1: done
+        with tqdm(total=self.levels * len(self.node), desc="Codebook", unit="clip", disable=not progress) as self.bar:
+            for level in range(self.levels):
+                counts = torch.bincount(self.node[self.node >= 0], minlength=self.branches**level)
+                self.grow_small(level, ((counts > 0) & (counts <= self.room)).nonzero()[:, 0], counts)
+                if not (counts > self.room).any():
+                    break
+                self.split_large(level, (counts > self.room).nonzero()[:, 0], counts)
+        for level in range(self.levels):
+            self.codebook.tree[level].copy_(self.total(self.codebook.tree[level]))
+            self.codebook.counts(level).copy_(self.total(self.codebook.counts(level)))
+        self.fill_dead()
+
+    # --- the features ------------------------------------------------------------------------------------------------
+
+    def total(self, tensor):
+        """The sum over processes."""
+        return reduce(tensor.detach().clone(), "sum") if self.processes > 1 else tensor
+
+    def pieces(self):
+        """The pieces that this process reads."""
+        return range(self.process, self.source.num_pieces, self.processes)
+
+    def describe(self):
+        """Counts the features, checks them, and finds the transform into the space of the centroids."""
+        config, size = self.codebook.config, self.source.feature_size
+        sizes = torch.zeros(self.source.num_pieces, dtype=torch.int64)
+        largest, sums = torch.zeros(len(sizes), dtype=torch.float64), torch.zeros(size, dtype=torch.float64)
+        for piece in self.pieces():
+            for block in self.source.read(piece):
+                for rows in block.split(CACHED_ROWS):
+                    rows = rows.float()
+                    try:
+                        check_finite(rows, int(sizes[piece]))
+                    except ValueError as error:
+                        raise ValueError(f"{self.source.name(piece)}: {error}") from None
+                    sizes[piece] += len(rows)
+                    sums += rows.sum(0, dtype=torch.float64)
+                    if config.whiten or not config.normalize:
+                        largest[piece] = torch.maximum(largest[piece], rows.abs().max())
+        self.sizes = self.total(sizes).tolist()
+        self.firsts = np.concatenate([[0], np.cumsum(self.sizes)])
+        self.codebook.mean.copy_(rounded(self.total(sums) / self.firsts[-1]))
+        if config.whiten:
+            self.codebook.whitening.copy_(self.whitening(2 * self.total(largest).max().item()))
+        if config.whiten and not config.normalize:
+            largest.zero_()
+            for first, block in self.scan():
+                piece = np.searchsorted(self.firsts, first, side="right") - 1
+                largest[piece] = torch.maximum(largest[piece], self.codebook.prepare(block).abs().max())
+        self.scale = 1.0 if config.normalize else grid_scale(self.total(largest).max().item())
+        self.longest = 1.0 if config.normalize else self.scale * size**0.5
+        self.open_state()
+
+    def whitening(self, largest):
+        """The symmetric transform that makes the features' covariance, a little shrunk, the identity."""
+        # Out of features on a coarse grid, whose products have an exact sum: see `exact_sums`.
+        size, scale = self.source.feature_size, grid_scale(largest)
+        covariance = torch.zeros(size, size, dtype=torch.float64)
+        for piece in self.pieces():
+            for block in self.source.read(piece):
+                for rows in block.split(CACHED_ROWS):
+                    rows = (rows.float() - self.codebook.mean).double().mul_(2**12 / scale).round_()
+                    covariance += rows.T @ rows
+        covariance = self.total(covariance) * (scale / 2**12) ** 2 / self.firsts[-1]
+        values, vectors = torch.linalg.eigh(covariance)
+        values = values.clamp_min(0) + SHRINKAGE * values.mean().clamp_min(1e-12)
+        whitening = (vectors / values.sqrt()) @ vectors.T
+        grid = 2**18 / whitening.abs().max()
+        return (whitening * grid).round() / grid
+
+    def scan(self):
+        """This process's share of the features: the number of a block's first clip, and the block."""
+        for piece in self.pieces():
+            first = int(self.firsts[piece])
+            for block in self.source.read(piece):
+                yield first, block
+                first += len(block)
+
+    def take(self, rows):
+        """Prepared features of some clips, `rows` `(N,)` ascending."""
+        points, first = torch.empty(len(rows), self.source.feature_size), 0
+        for block in on_cores(self.cores, self.codebook.prepare, self.source.take(rows.numpy(), self.sizes)):
+            points[first : first + len(block)] = block
+            first += len(block)
+        return points
+
+    def draw(self, level, node, rows):
+        """What a node starts from: uniform numbers `(branches, trials)`, and as many of its rows as a start needs."""
+        generator = np.random.Generator(np.random.Philox(key=[self.seed, (level << 56) + node]))
+        uniforms = torch.from_numpy(generator.random((self.branches, TRIALS)))
+        if len(rows) > (most := max(SAMPLE_ROWS, SAMPLE_SHARE * self.branches)):
+            rows = rows[np.sort(generator.choice(len(rows), most, replace=False, shuffle=False))]
+        return uniforms, rows
+
+    # --- nodes that do not fit the memory: passes over all features --------------------------------------------------
+
+    def split_large(self, level, nodes, counts):
+        """Splits several nodes of a level at once, and moves their clips one level down."""
+        place = torch.full((len(counts) + 1,), -1, dtype=torch.int32)  # the last entry is for clips that are done
+        place[nodes] = torch.arange(len(nodes), dtype=torch.int32)
+        here = place[self.node]
+
+        def scan():
+            for first, block in self.scan():
+                yield first, block, here[first : first + len(block)].long()
+
+        lloyd = Lloyd(
+            scan, self.codebook.prepare, self.take, self.scale, self.longest, self.cores, self.total, gather_object
+        )
+        state = self.load(f"level_{level}")
+        if state is None:
+            draws = [self.draw(level, node, (here == i).nonzero()[:, 0]) for i, node in enumerate(nodes.tolist())]
+            wanted = torch.cat([rows for _, rows in draws]).sort()[0]
+            points = self.take(wanted)
+            samples = [points[torch.searchsorted(wanted, rows)] for _, rows in draws]
+            lloyd.begin(samples, [uniforms for uniforms, _ in draws])
+        else:
+            lloyd.load_state(state)
+        while not lloyd.settled:
+            self.bar.set_postfix_str(f"level {level + 1}, pass {lloyd.passes + 1}")
+            lloyd.step()
+            self.save(f"level_{level}", lloyd.state())
+        labels, sizes = lloyd.assign(len(self.node))
+        self.node = torch.where(here >= 0, self.node * self.branches + self.total(labels), -1).int()
+        if self.process == 0:
+            self.put(level, nodes, lloyd.children, sizes)
+        self.bar.update(int(sizes.sum()))
+
+    # --- nodes that fit: their whole subtrees at once ----------------------------------------------------------------
+
+    def grow_small(self, level, nodes, counts):
+        """Reads the clips of some nodes, as many nodes at a time as there is room for, and grows their subtrees."""
+        groups = [[]]
+        for node in nodes.tolist():
+            if sum(int(counts[one]) for one in groups[-1]) + int(counts[node]) > self.room:
+                groups.append([])
+            groups[-1].append(node)
+        for group in groups[self.process :: self.processes]:
+            todo = [node for node in group if not self.load_subtree(level, node)]
+            members = {node: (self.node == node).nonzero()[:, 0] for node in todo}
+            if todo:
+                self.bar.set_postfix_str(f"level {level + 1}, {len(todo)} subtrees")
+                wanted = torch.cat(list(members.values())).sort()[0]
+                points = self.take(wanted)
+                self.grow(level, {n: torch.searchsorted(wanted, rows) for n, rows in members.items()}, points)
+            for node in todo:
+                self.save_subtree(level, node)
+            self.bar.update((self.levels - level) * sum(int(counts[node]) for node in group))
+        done = torch.cat([torch.zeros(len(counts), dtype=torch.bool), torch.ones(1, dtype=torch.bool)])
+        done[nodes] = True
+        self.node[done[self.node]] = -1
+
+    def grow(self, top, members, points):
+        """The subtrees of nodes of level `top`, given the numbers of each one's `points` `(N, feature_size)`."""
+        for level in range(top, self.levels):
+            small, medium = [], []
+            for nodes in alike(members):
+                batch = {node: members[node] for node in nodes}
+                (small if len(members[nodes[0]]) <= GRAM_ROWS else medium).append(batch)
+            # A medium node keeps all cores busy by itself.
+            split = [self.split_medium(level, batch, points) for batch in medium]
+            split += on_cores(self.cores, functools.partial(self.split_small, level, points=points), small)
+            below = {}
+            for node, label in (item for labels in split for item in labels.items()):
+                sizes = torch.bincount(label, minlength=self.branches)
+                parts = members[node][label.argsort(stable=True)].split(sizes.tolist())
+                below |= {node * self.branches + i: part for i, part in enumerate(parts) if len(part)}
+            members = below
+
+    def split_small(self, level, members, points):
+        """Splits nodes of like size in their Gram matrices; by node, the children of its points."""
+        sizes = torch.tensor([len(rows) for rows in members.values()])
+        index = torch.zeros(len(sizes), padded_size(int(sizes[0])), dtype=torch.long)
+        for line, rows in zip(index, members.values(), strict=True):
+            line[: len(rows)] = rows
+        block = points.index_select(0, index.flatten()).view(*index.shape, -1)
+        uniforms = torch.stack([self.draw(level, node, ())[0] for node in members])
+        chosen = one_hot(gram_kmeans(block, sizes, uniforms), self.branches)
+        counts = chosen.sum(1)
+        children = chosen.mT @ block / counts.clamp_min(1)[..., None]
+        penalties = (children.norm(dim=2).square() / 2).masked_fill(counts == 0, torch.inf)
+        place = torch.arange(len(sizes)).repeat_interleave(index.shape[1])
+        products = (block @ children.mT).flatten(0, 1)
+        child = choose(products, block.flatten(0, 1), place, children, penalties, self.longest).view(index.shape)
+        labels = {node: line[:size] for node, line, size in zip(members, child, sizes.tolist(), strict=True)}
+        counts = torch.stack([torch.bincount(label, minlength=self.branches) for label in labels.values()])
+        self.put(level, torch.tensor(list(members)), children, counts)
+        return labels
+
+    def split_medium(self, level, members, points):
+        """Splits one node in passes over its points, which are in memory; by node, the children of its points."""
+        ((node, rows),) = members.items()
+        points = points.index_select(0, rows)
+        places, nodes = torch.arange(len(points)), torch.zeros(len(points), dtype=torch.long)
+
+        def scan():
+            for block in places.split(CACHED_ROWS):
+                yield int(block[0]), points[block[0] : block[-1] + 1], nodes[block]
+
+        lloyd = Lloyd(scan, lambda block, first: block, points.__getitem__, self.scale, self.longest, self.cores)
+        uniforms, sample = self.draw(level, node, places)
+        lloyd.begin([points[sample]], [uniforms])
+        while not lloyd.settled:
+            lloyd.step()
+        labels, counts = lloyd.assign(len(points))
+        self.put(level, torch.tensor([node]), lloyd.children, counts)
+        return {node: labels.long()}
+
+    # --- the tree ----------------------------------------------------------------------------------------------------
+
+    def put(self, level, nodes, children, counts):
+        """Writes the children `(nodes, branches, feature_size)` of some nodes, and how many clips each of them has."""
+        places = (nodes[:, None] * self.branches + torch.arange(self.branches)).flatten()
+        self.codebook.tree[level][places] = children.flatten(0, 1).to(self.codebook.device)
+        self.codebook.counts(level)[places] = counts.long().flatten().to(self.codebook.device)
+
+    def fill_dead(self):
+        """Dead children get their parent's centroid; those of the root, the mean."""
+        shares = self.codebook.counts(0).double()[:, None] / len(self.node)
+        parents = (self.codebook.tree[0].double() * shares).sum(0, keepdim=True).float()
+        for level in range(self.levels):
+            dead = (self.codebook.counts(level) == 0).nonzero()[:, 0]
+            self.codebook.tree[level][dead] = parents[dead // self.branches]
+            parents = self.codebook.tree[level]
+        if len(dead):
+            logger.warning(
+                f"{len(dead)} of {len(parents)} leaves are dead: their nodes had fewer distinct features than "
+                f"{self.branches} branches. {len(self.node)} clips were fitted; more of them, or fewer levels or "
+                "branches, leave fewer dead."
+            )
+
+    # --- what is done, in files --------------------------------------------------------------------------------------
+
+    def open_state(self):
+        """Begins the folder of what is done, or makes sure that it belongs to this fit."""
+        if self.state_dir is None:
+            return
+        self.state_dir.mkdir(parents=True, exist_ok=True)
+        config = self.codebook.config
+        mean = hashlib.sha256(self.codebook.mean.cpu().numpy().tobytes()).hexdigest()
+        shape = {name: getattr(config, name) for name in ("levels", "branches", "feature_size", "normalize", "whiten")}
+        settings = {**shape, "seed": self.seed, "room": self.room, "clips": sum(self.sizes), "mean": mean}
+        path = self.state_dir / "settings.json"
+        if not path.exists():
+            write_whole(path, lambda unfinished: unfinished.write_text(json.dumps(settings)))
+        elif (before := json.loads(path.read_text())) != settings:
+            unequal = {
+                name: (before.get(name), value) for name, value in settings.items() if before.get(name) != value
+            }
+            raise ValueError(f"{self.state_dir} was begun with other features or settings (then, now): {unequal}.")
+
+    def save(self, name, tensors):
+        if self.state_dir is not None and self.process == 0:
+            tensors = {key: tensor.cpu().contiguous() for key, tensor in tensors.items()}
+            write_whole(self.state_dir / f"{name}.safetensors", lambda unfinished: save_file(tensors, unfinished))
+
+    def load(self, name):
+        path = None if self.state_dir is None else self.state_dir / f"{name}.safetensors"
+        return load_file(path) if path is not None and path.exists() else None
+
+    def subtree(self, level, node):
+        """The part of the tree below a node, as tensors to read and write."""
+        for below in range(level, self.levels):
+            width = self.branches ** (below + 1 - level)
+            part = slice(node * width, (node + 1) * width)
+            yield f"tree_{below}", self.codebook.tree[below][part]
+            yield f"counts_{below}", self.codebook.counts(below)[part]
+
+    def save_subtree(self, level, node):
+        if self.state_dir is not None:
+            tensors = {name: part.cpu().clone() for name, part in self.subtree(level, node)}
+            path = self.state_dir / f"subtree_{level}_{node}.safetensors"
+            write_whole(path, lambda unfinished: save_file(tensors, unfinished))
+
+    def load_subtree(self, level, node):
+        """Whether there is something to load."""
+        saved = self.load(f"subtree_{level}_{node}")
+        for name, part in self.subtree(level, node) if saved else ():
+            part.copy_(saved[name])
+        return saved is not None
 
 
-def spread_start(points, clusters, generator):
-    """k-means++: each further centre is drawn with the squared distance to the nearest centre so far as its weight."""
-    first = torch.randint(len(points), (1,), generator=generator)
-    centres = [points[first]]
-    weight = (points - centres[0]).square().sum(1)
-    for _ in range(clusters - 1):
-        centres.append(points[torch.multinomial(weight, 1, generator=generator)])
-        weight = torch.minimum(weight, (points - centres[-1]).square().sum(1))
-    return torch.cat(centres)
+def padded_size(size):
+    """Rows a node takes in a batch. They hang on its size alone: then so do the bits of all products of it."""
+    return 2 ** max(2, (size - 1).bit_length()) if size <= 64 else -(-size // 64) * 64
 
 
-def refill_empty(labels, distance, clusters):
-    """Gives every empty cluster the point farthest from its own centre, out of a cluster that can spare one."""
-    labels = labels.clone()
-    sizes = torch.bincount(labels, minlength=clusters)
-    for empty in (sizes == 0).nonzero().flatten().tolist():
-        own = distance.gather(1, labels[:, None]).squeeze(1).masked_fill(sizes[labels] < 2, -1)
-        farthest = own.argmax()
-        sizes[labels[farthest]] -= 1
-        sizes[empty] += 1
-        labels[farthest] = empty
-    return labels
+def alike(members):
+    """Nodes by batch: such as are padded to one size together, those too large for their Gram matrix alone."""
+    by_size = {}
+    for node, rows in members.items():
+        by_size.setdefault(padded_size(len(rows)), []).append(node)
+    for size, nodes in by_size.items():
+        at_once = max(1, BATCH_ROWS // size) if size <= GRAM_ROWS else 1
+        for start in range(0, len(nodes), at_once):
+            yield nodes[start : start + at_once]
 
 
-def codebook_report(codebook, features):
-    """How well a codebook covers features.
-
-    Args:
-        codebook ([`VisualCodebook`]): The codebook.
-        features (`torch.Tensor` of shape `(clips, feature_size)`): Features, those of the fit or others.
-
-    Returns:
-        `dict`: `codebook_size`, `leaves_alive` (leaves with a training point), `leaves_used` and `perplexity` (on
-        these features) and `quantization_error` (mean squared distance to the centroid over that to the mean).
-    """
-    ids = codebook.encode(features)
-    points = codebook.prepare(features)
-    share = torch.bincount(ids, minlength=codebook.config.codebook_size).double() / len(ids)
-    used = share[share > 0]
-    error = (points - codebook.centroids(ids)).square().sum(1).mean()
-    return {
-        "codebook_size": codebook.config.codebook_size,
-        "leaves_alive": int((codebook.counts(codebook.config.levels - 1) > 0).sum()),
-        "leaves_used": len(used),
-        "perplexity": float((-(used * used.log()).sum()).exp()),
-        "quantization_error": float(error / (points - points.mean(0)).square().sum(1).mean()),
-    }
+def write_whole(path, write):
+    """Writes under another name and renames, so that a file is whole or absent."""
+    unfinished = path.with_name(f"{path.name}.unfinished")
+    write(unfinished)
+    os.replace(unfinished, path)

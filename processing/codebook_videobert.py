@@ -1,9 +1,22 @@
 """The visual vocabulary: a tree of centroids that turns a clip's feature into one visual id (paper, section 4.2)."""
 
+import os
+from pathlib import Path
+
 import torch
+from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import PreTrainedConfig, PreTrainedModel
 from transformers import initialization as init
+from transformers.utils import cached_file
+
+from .cores_videobert import on_cores, one_core_each
+from .nearest_videobert import nearest_child, settle
+
+CACHED_ROWS = 1024  # a slice of features that stays in the processor's cache from one operation to the next
+HUB_OPTIONS = ("cache_dir", "force_download", "local_files_only", "token", "revision", "subfolder")
+FRAMES_NAME = "frames.safetensors"
+FEW_ROWS = 256  # so few are compared one by one: that costs less than to prepare the whole tree for products
 
 
 class VisualCodebookConfig(PreTrainedConfig):
@@ -14,6 +27,7 @@ class VisualCodebookConfig(PreTrainedConfig):
         branches (`int`): Children of a node; 12 in the paper, hence 12**4 = 20,736 visual ids.
         feature_size (`int`): Width of a feature; 1024 for S3D and I3D.
         normalize (`bool`): Whether features are centred by the training mean and scaled to unit length first.
+        whiten (`bool`): Whether features are centred and decorrelated first, to like variance in every direction.
         backbone (`str`, *optional*): Which network's features the centroids belong to, for the reader of the file.
     """
 
@@ -22,6 +36,7 @@ class VisualCodebookConfig(PreTrainedConfig):
     branches: int = 12
     feature_size: int = 1024
     normalize: bool = True
+    whiten: bool = False
     backbone: str | None = None
 
     @property
@@ -51,14 +66,20 @@ class VisualCodebook(PreTrainedModel):
             nn.Parameter(torch.zeros(size, config.feature_size), requires_grad=False) for size in sizes
         )
         self.mean = nn.Parameter(torch.zeros(config.feature_size), requires_grad=False)
+        if config.whiten:
+            self.whitening = nn.Parameter(torch.eye(config.feature_size), requires_grad=False)
         for level, size in enumerate(sizes):
             self.register_buffer(f"counts_{level}", torch.zeros(size, dtype=torch.int64))
+        # By option a small picture of every leaf: JPEGs, one after the other, and where each one ends.
+        self._frames, self._frames_at = None, None
         self.post_init()
 
     def _init_weights(self, module):
         if module is self:
             for parameter in (*self.tree, self.mean):
                 init.zeros_(parameter)
+            if self.config.whiten:
+                init.eye_(self.whitening)
             for level in range(self.config.levels):
                 init.zeros_(self.counts(level))
 
@@ -66,31 +87,57 @@ class VisualCodebook(PreTrainedModel):
         """Training points under every node of a level: `(branches ** (level + 1),)` int64."""
         return getattr(self, f"counts_{level}")
 
-    def prepare(self, features):
-        """Checks features `(N, feature_size)` and brings them into the space of the centroids (float32)."""
+    def siblings(self, level):
+        """A level's centroids by parent: `(branches ** level, branches, feature_size)`."""
+        return self.tree[level].detach().view(-1, self.config.branches, self.config.feature_size)
+
+    def penalties(self, level):
+        """Half the squared lengths of a level's centroids by parent, infinite for dead ones."""
+        squares = self.siblings(level).norm(dim=2).square_().div_(2)
+        return squares.masked_fill_((self.counts(level) == 0).view_as(squares), torch.inf)
+
+    @torch.no_grad()
+    def prepare(self, features, first_clip=0):
+        """Checks features and brings them into the space of the centroids.
+
+        Args:
+            features (`torch.Tensor` or `numpy.ndarray` of shape `(clips, feature_size)`): One float vector a clip.
+            first_clip (`int`): Number of the first one, for messages.
+
+        Returns:
+            `torch.FloatTensor` of shape `(clips, feature_size)`, on the codebook's device.
+
+        Raises:
+            ValueError: Wrong width, NaN or infinite values.
+        """
         features = torch.as_tensor(features)
         if features.ndim != 2 or features.shape[1] != self.config.feature_size:
             raise ValueError(
                 f"Features have shape {tuple(features.shape)}; "
                 f"this codebook takes (clips, {self.config.feature_size})."
             )
-        features = features.to(self.mean.device, torch.float32)
-        bad = (~torch.isfinite(features).all(1)).nonzero()
-        if len(bad):
-            raise ValueError(
-                f"The feature of clip {bad[0].item()} holds NaN or infinity; only finite features have a visual id."
-            )
-        if self.config.normalize:
-            features = nn.functional.normalize(features - self.mean, dim=1)
-        return features
+        points = torch.empty(features.shape, dtype=torch.float32, device=self.mean.device)
+        for start in range(0, len(points), CACHED_ROWS):
+            rows = points[start : start + CACHED_ROWS].copy_(features[start : start + CACHED_ROWS])
+            check_finite(rows, first_clip + start)
+            if self.config.normalize or self.config.whiten:
+                rows.sub_(self.mean)
+            if self.config.whiten:
+                # In float64: rounded back, it does not depend on how many rows are multiplied at once.
+                rows.copy_(rows.double() @ self.whitening.double())
+            if self.config.normalize:
+                rows.div_(rows.norm(dim=1, keepdim=True).clamp_min_(1e-12))
+        return points
 
-    @torch.inference_mode()
-    def encode(self, features, batch_size=4096):
+    @torch.no_grad()
+    def encode(self, features, batch_size=8192):
         """Visual ids of features, down the tree: `levels * branches` distances each instead of `codebook_size`.
+
+        Ids are the same to the bit whatever the batch, the way it is computed, and the number of threads.
 
         Args:
             features (`torch.Tensor` or `numpy.ndarray` of shape `(clips, feature_size)`): One float vector a clip.
-            batch_size (`int`): Clips compared at once, which bounds the memory.
+            batch_size (`int`): Clips compared at once on each core, which bounds the memory.
 
         Returns:
             `torch.LongTensor` of shape `(clips,)`: Visual ids, 0 ... codebook_size - 1.
@@ -100,25 +147,111 @@ class VisualCodebook(PreTrainedModel):
         """
         if not self.counts(0).any():
             raise ValueError("This codebook has not been fitted: no centroid has a training point.")
-        features = self.prepare(features)
-        return torch.cat([self._walk(batch) for batch in features.split(batch_size)] or [features.new_zeros(0).long()])
+        few = len(features) <= FEW_ROWS
+        penalties = [None if few else self.penalties(level) for level in range(self.config.levels)]
+        cores = torch.get_num_threads() if self.mean.device.type == "cpu" else 1
+        at_once = max(FEW_ROWS, min(batch_size, -(-len(features) // cores)))
 
-    def _walk(self, features):
-        children = torch.arange(self.config.branches, device=features.device)
-        node = torch.zeros(len(features), dtype=torch.long, device=features.device)
-        for level, centroids in enumerate(self.tree):
-            candidates = node[:, None] * self.config.branches + children
-            # Differences, not dot products: every row is summed by itself, so ids do not depend on the batch.
-            distance = (features[:, None] - centroids[candidates]).square().sum(-1)
-            distance = distance.masked_fill(self.counts(level)[candidates] == 0, torch.inf)
-            node = candidates.gather(1, distance.argmin(1, keepdim=True)).squeeze(1)
-        return node
+        def encode_batch(start):
+            points = self.prepare(features[start : start + at_once], start)
+            node = torch.zeros(len(points), dtype=torch.long, device=points.device)
+            for level in range(self.config.levels):
+                node = self.descend(level, points, node, penalties[level])
+            return node
+
+        starts = range(0, max(1, len(features)), at_once)
+        if cores == 1 or len(starts) == 1:
+            return torch.cat([encode_batch(start) for start in starts])
+        with one_core_each() as cores:
+            return torch.cat(list(on_cores(cores, encode_batch, starts)))
+
+    def descend(self, level, points, node, penalties=None):
+        """One step down the tree.
+
+        Args:
+            level (`int`): Where to.
+            points (`torch.FloatTensor` of shape `(N, feature_size)`): Prepared features.
+            node (`torch.LongTensor` of shape `(N,)`): Their nodes one level up, 0 at the root.
+            penalties (`torch.FloatTensor`, *optional*): What [`~VisualCodebook.penalties`] gives, for many points.
+
+        Returns:
+            `torch.LongTensor` of shape `(N,)`: Their nodes on this level.
+        """
+        children = self.siblings(level)
+        if penalties is None:
+            alive = self.counts(level).view(-1, self.config.branches)[node] > 0
+            child = settle(points, node, children, torch.arange(len(points), device=points.device), alive)
+        else:
+            longest = 1.0 if self.config.normalize else points.norm(dim=1).amax()
+            child = nearest_child(points, node, children, penalties, longest)
+        return node * self.config.branches + child
 
     def centroids(self, visual_ids=None):
         """Leaf centroids `(N, feature_size)` of the given visual ids `(N,)`, or of all, in the normalised space."""
         leaves = self.tree[-1].detach()
         return leaves if visual_ids is None else leaves[torch.as_tensor(visual_ids)]
 
+    # --- a picture of every leaf -------------------------------------------------------------------------------------
+
+    def set_frames(self, frames):
+        """Keeps a small picture with some leaves, so that a reader can see what a visual id stands for.
+
+        Args:
+            frames (`dict[int, torch.Tensor]`): By visual id a frame `(3, height, width)` uint8. They are saved beside
+                the weights as JPEG: 48 px ones take a kilobyte or two each.
+        """
+        from torchcodec.encoders import JpegEncoder  # only whoever looks at pictures needs it
+
+        pictures = [
+            JpegEncoder(frames[i].cpu()).to_tensor() if i in frames else None for i in range(self.config.codebook_size)
+        ]
+        sizes = torch.tensor([0 if picture is None else len(picture) for picture in pictures])
+        jpeg = torch.cat(
+            [picture for picture in pictures if picture is not None] or [torch.zeros(0, dtype=torch.uint8)]
+        )
+        self._frames = {"jpeg": jpeg, "ends": sizes.cumsum(0)}
+
+    def frame(self, visual_id):
+        """The picture kept with a leaf: `(3, height, width)` uint8, or `None`."""
+        from torchcodec.decoders import decode_jpeg
+
+        if self._frames is None and self._frames_at is not None:
+            name, where = self._frames_at
+            missing = {"_raise_exceptions_for_missing_entries": False}
+            path = cached_file(name, FRAMES_NAME, **where, **missing)
+            self._frames, self._frames_at = None if path is None else load_file(path), None
+        if self._frames is None:
+            return None
+        ends = self._frames["ends"]
+        start, end = (int(ends[visual_id - 1]) if visual_id else 0), int(ends[visual_id])
+        return decode_jpeg(self._frames["jpeg"][start:end]) if end > start else None
+
+    def save_pretrained(self, save_directory, **kwargs):
+        self.frame(0)  # read if there are any
+        if self._frames is not None:
+            os.makedirs(save_directory, exist_ok=True)
+            save_file(self._frames, Path(save_directory) / FRAMES_NAME)
+        return super().save_pretrained(save_directory, **kwargs)
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path, *args, **kwargs):
+        where = {key: kwargs[key] for key in HUB_OPTIONS if kwargs.get(key) is not None}
+        loaded = super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
+        codebook = loaded[0] if isinstance(loaded, tuple) else loaded
+        codebook.requires_grad_(False)
+        codebook._frames_at = (pretrained_model_name_or_path, where)
+        return loaded
+
     def forward(self, features, **kwargs):
         """The same as [`~VisualCodebook.encode`]."""
         return self.encode(features)
+
+
+def check_finite(rows, first_clip=0):
+    """Raises a ValueError that names the first row with a value that is not finite."""
+    # A sum is not finite if a value is not; or it overflowed by itself, so that the values decide.
+    if not torch.isfinite(rows.sum()) and len(bad := (~torch.isfinite(rows).all(1)).nonzero()):
+        raise ValueError(
+            f"The feature of clip {first_clip + bad[0].item()} holds NaN or infinity; "
+            "only finite features have a visual id."
+        )

@@ -12,12 +12,14 @@ import os
 from pathlib import Path
 
 import numpy as np
+import pyarrow.compute as pc
 from accelerate import PartialState
 from accelerate.utils import tqdm
 from datasets import Dataset, Features, List, Value, load_dataset
 
 from .codebook_fitting import fit_codebook
 from .codebook_videobert import VisualCodebook
+from .feature_shards import FeatureShards
 
 VIDEO_ENDINGS = {".mp4", ".mkv", ".webm", ".avi", ".mov", ".m4v", ".mpg", ".mpeg", ".ts", ".flv", ".wmv", ".3gp"}
 SENTENCES = List({"text": Value("string"), "start": Value("float64"), "end": Value("float64")})
@@ -28,6 +30,7 @@ DESCRIPTION = {
     "sentences": SENTENCES,
     "error": Value("string"),
 }
+CLIPS_IN_MEMORY = 2**18  # a codebook of more is fitted from the shards: this many 1024-wide features take half a GB
 ROW_FEATURES = Features({**DESCRIPTION, "visual_ids": List(Value("int32"))})
 
 
@@ -85,11 +88,12 @@ def build_corpus(videos, processor, output_dir, fit_on=None, levels=4, branches=
     # A video that was tried again stands in several shards: the row without an error wins.
     names, errors = described["video_id"][:], described["error"][:]
     place = {names[number]: number for number in sorted(range(len(names)), key=lambda number: errors[number] is None)}
-    described = described.select([place[video_id] for video_id in videos])
+    rows = [place[video_id] for video_id in videos]
+    described = described.select(rows)
     if processor.codebook is None and (output_dir / "codebook").is_dir():
         processor.add_codebook(VisualCodebook.from_pretrained(output_dir / "codebook"))
     elif processor.codebook is None:
-        clips = clips_to_fit(described, fit_on)
+        clips = clips_to_fit(described, fit_on, output_dir / "features", rows)
         codebook = fit_codebook(clips, levels, branches, seed=seed, backbone=named(processor.backbone))
         codebook.save_pretrained(output_dir / "codebook")
         processor.add_codebook(codebook)
@@ -105,15 +109,23 @@ def build_corpus(videos, processor, output_dir, fit_on=None, levels=4, branches=
     return dataset
 
 
-def clips_to_fit(described, fit_on):
-    """The features `(clips, D)` that a codebook is fitted on."""
-    readable = {row["video_id"] for row in described if row["features"] or row["sentences"]}
+def clips_to_fit(described, fit_on, folder, rows):
+    """The features that a codebook is fitted on: an array in the order of videos, or shards where there are many.
+
+    `rows` are the numbers that the described videos have in the shards of `folder`.
+    """
+    tables = described.select_columns("features").with_format("arrow").iter(64)
+    clips = [count for table in tables for count in pc.list_value_length(table["features"]).to_pylist()]
+    named = zip(described["video_id"], clips, described["sentences"], strict=True)
+    readable = {video_id for video_id, count, sentences in named if count or sentences}
     chosen = readable if fit_on is None else fit_on(readable)
-    numbers = [number for number, video_id in enumerate(described["video_id"]) if video_id in chosen]
-    clips = [features for features in described.select(numbers).with_format("numpy")["features"] if len(features)]
-    if not clips:
+    names = described["video_id"][:]
+    numbers = [number for number, count in enumerate(clips) if count and names[number] in chosen]
+    if not numbers:
         raise ValueError(f"None of {len(described)} videos gave a feature to fit a codebook on.")
-    return np.concatenate(clips)
+    if sum(clips[number] for number in numbers) > CLIPS_IN_MEMORY:
+        return FeatureShards(folder, rows=[rows[number] for number in numbers])
+    return np.concatenate(list(described.select(numbers).with_format("numpy")["features"]))
 
 
 def extract_features(videos, processor, folder, shard_size=16):

@@ -6,7 +6,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from processing.codebook_fitting import codebook_report, fit_codebook, kmeans
+from processing.codebook_fitting import fit_codebook
+from processing.codebook_report import codebook_report
 from processing.codebook_videobert import VisualCodebook, VisualCodebookConfig
 
 
@@ -21,24 +22,6 @@ def blobs(points=40, width=8, seed=0):
 
 def fit(features, **options):
     return fit_codebook(features, **{"levels": 2, "branches": 3, "progress": False, **options})
-
-
-def test_kmeans_finds_hand_made_clusters():
-    """Two pairs on a line: the centroids are the pairs' means, by hand."""
-    points = torch.tensor([[0.0], [1.0], [10.0], [12.0]])
-    centroids, labels = kmeans(points, 2, torch.Generator().manual_seed(0))
-    assert sorted(centroids.flatten().tolist()) == [0.5, 11.0]
-    assert labels[0] == labels[1] != labels[2] == labels[3]
-
-
-def test_kmeans_is_as_tight_as_scikit_learn():
-    """Against a reference implementation on data without clear clusters."""
-    cluster = pytest.importorskip("sklearn.cluster")
-    points = torch.randn(600, 6, generator=torch.Generator().manual_seed(1))
-    centroids, labels = kmeans(points, 8, torch.Generator().manual_seed(0))
-    ours = (points - centroids[labels]).square().sum().item()
-    theirs = cluster.KMeans(8, n_init=1, random_state=0).fit(points.numpy()).inertia_
-    assert ours <= 1.05 * theirs
 
 
 def test_tree_separates_blobs():
@@ -99,6 +82,9 @@ def test_saved_codebook_gives_the_same_ids(tmp_path):
     assert again.config.backbone == "i3d"
     assert torch.equal(again.encode(features), codebook.encode(features))
     assert torch.equal(again.counts(1), codebook.counts(1))
+    assert not any(
+        tensor.requires_grad for tensor in (again.prepare(features), again.centroids(), *again.parameters())
+    )
 
 
 def test_bad_features_are_named():
@@ -114,3 +100,30 @@ def test_bad_features_are_named():
     with pytest.raises(ValueError, match="clips > 0"):
         fit(np.zeros((0, 8)))
     assert codebook.encode(np.zeros((0, 8))).tolist() == []
+
+
+def test_a_leaf_keeps_its_picture(tmp_path):
+    """What a token stands for is saved with the codebook, saved again by whoever loads it, and absent where it was."""
+    codebook = fit(blobs()[0])
+    assert codebook.frame(3) is None
+    picture = torch.zeros(3, 48, 48, dtype=torch.uint8)
+    picture[0] = 200
+    codebook.set_frames({3: picture})
+    codebook.save_pretrained(tmp_path / "one")
+    VisualCodebook.from_pretrained(tmp_path / "one").save_pretrained(tmp_path / "two")
+    again = VisualCodebook.from_pretrained(tmp_path / "two")
+    assert again.frame(2) is None and again.frame(8) is None
+    assert (again.frame(3).int() - picture.int()).abs().max() <= 4
+    fit(blobs()[0]).save_pretrained(tmp_path / "three")
+    assert VisualCodebook.from_pretrained(tmp_path / "three").frame(3) is None
+
+
+def test_small_and_large_calls_give_the_same_ids():
+    """Few features are compared one by one, many in matrix products, in batches of any size: equal to the bit."""
+    generator = torch.Generator().manual_seed(0)
+    features = torch.randn(3000, 20, generator=generator)
+    codebook = fit(features, levels=3, branches=7)
+    ids = codebook.encode(features)
+    assert torch.equal(torch.cat([codebook.encode(features[i : i + 1]) for i in range(100)]), ids[:100])
+    assert torch.equal(codebook.encode(features.half().float(), batch_size=999), codebook.encode(features.half()))
+    assert torch.equal(codebook.encode(features, batch_size=301), ids)

@@ -128,3 +128,14 @@ def test_the_codebook_is_fitted_once_and_only_on_what_it_may_see(tmp_path):
     before = build_corpus(videos(6), first, tmp_path, levels=1, branches=3)["visual_ids"]
     after = build_corpus(videos(8), second, tmp_path, levels=1, branches=3)["visual_ids"]
     assert list(after)[:6] == list(before)
+
+
+def test_a_large_corpus_fits_its_codebook_from_the_shards(tmp_path, monkeypatch):
+    """Only what may be seen is read: rows of held-out videos, and broken rows whose video was repaired, are left."""
+    extract_features(videos(9), StandIn(), tmp_path / "features", shard_size=2)
+    monkeypatch.setattr("processing.corpus.CLIPS_IN_MEMORY", 5)
+    processor = StandIn()
+    build_corpus(videos(9), processor, tmp_path, fit_on=lambda ids: ids & {"v2", "v3", "v8"}, levels=1, branches=3)
+    assert processor.codebook.counts(0).sum() == 2 + 3 + 8
+    expected = np.concatenate([processor.row(name)["features"].astype(np.float16) for name in ("v2", "v3", "v8")])
+    assert np.allclose(processor.codebook.mean, expected.astype(np.float32).mean(0), rtol=1e-3, atol=1e-4)

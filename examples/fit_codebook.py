@@ -1,0 +1,147 @@
+"""Fit a codebook on shards of features, look at it, and write visual ids.
+
+From the features that a corpus was described with, the paper's 4 x 12, with a report and a picture of every leaf:
+
+    python examples/fit_codebook.py --features runs/mine/corpus/features --output runs/codebook \
+        --report runs/codebook/report --videos my_videos/ --frames
+
+On several processes or machines, the same result; run again, a killed fit goes on where it stopped:
+
+    accelerate launch --num_processes 8 examples/fit_codebook.py --features /data/features --output runs/codebook
+
+The same videos with other tokens, without describing them again:
+
+    python examples/fit_codebook.py --features runs/mine/corpus/features --levels 2 --branches 16 --output runs/small \
+        --ids runs/small/rows
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+from accelerate import PartialState
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from codebook_pictures import middle_frames, plot_gallery, plot_report
+
+from processing.codebook_fitting import fit_codebook
+from processing.codebook_report import codebook_report, nearest_clips
+from processing.codebook_videobert import VisualCodebook
+from processing.corpus import find_videos
+from processing.feature_shards import FeatureShards, find_shards, write_ids
+
+FRAME_SIZE = 48
+
+
+def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    switch = argparse.BooleanOptionalAction
+    # The fit
+    parser.add_argument("--features", type=Path, nargs="+", required=True, help="Parquet shards, or folders of them")
+    parser.add_argument("--output", type=Path, required=True, help="folder of the codebook")
+    parser.add_argument("--levels", type=int, default=4)
+    parser.add_argument("--branches", type=int, default=12)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--normalize", action=switch, default=True, help="centre features and scale to unit length")
+    parser.add_argument("--whiten", action=switch, default=False, help="decorrelate features first")
+    parser.add_argument("--backbone", help="the features' network, for the record; by default what the shards say")
+    parser.add_argument("--memory", type=float, default=0.5, help="GB of features held at once")
+    # What to make with it
+    parser.add_argument("--ids", type=Path, help="folder for shards with visual ids in the place of features")
+    parser.add_argument(
+        "--report", type=Path, help="folder for report.json, report.png and, with --videos, gallery.png"
+    )
+    parser.add_argument("--report_clips", type=int, default=20_000, help="clips, drawn at random, that it measures")
+    parser.add_argument("--videos", type=Path, help="folder of the videos that the features are of")
+    parser.add_argument("--tokens", type=int, nargs="+", help="visual ids in the gallery; by default some common ones")
+    parser.add_argument("--frames", action=switch, default=False, help="keep a small frame of every leaf; --videos")
+    options = parser.parse_args(arguments)
+    if options.frames and options.videos is None:
+        parser.error("--frames needs --videos, the folder of the videos that the features are of")
+    return options
+
+
+def fit(options: argparse.Namespace, output: Path, seed: int) -> VisualCodebook:
+    """The codebook in a folder, fitted if it is not there yet. Every process calls this, one of them writes."""
+    if not (output / "config.json").exists():
+        codebook = fit_codebook(
+            FeatureShards(options.features),
+            options.levels,
+            options.branches,
+            normalize=options.normalize,
+            whiten=options.whiten,
+            seed=seed,
+            backbone=options.backbone or described_by(options.features),
+            memory=int(options.memory * 2**30),
+            progress=PartialState().is_main_process,
+            state_dir=output / "unfinished",
+        )
+        if PartialState().is_main_process:
+            codebook.save_pretrained(output)
+            shutil.rmtree(output / "unfinished")
+        PartialState().wait_for_everyone()
+    return VisualCodebook.from_pretrained(output)
+
+
+def described_by(features: list[Path]) -> str | None:
+    """The backbone that `processing.corpus` noted beside its shards, without this machine's folders."""
+    settings = find_shards(features)[0].parent / "settings.json"
+    return Path(json.loads(settings.read_text())["backbone"]).name if settings.exists() else None
+
+
+def report(codebook: VisualCodebook, other: VisualCodebook, options: argparse.Namespace) -> None:
+    """Writes the figures and their picture."""
+    source = FeatureShards(options.features)
+    sizes = source.sizes()
+    total = sum(sizes)
+    rows = np.random.default_rng(options.seed).choice(total, min(total, options.report_clips), replace=False)
+    features = torch.cat(list(source.take(np.sort(rows), sizes)))
+    figures = codebook_report(codebook, features, other, options.seed)
+    options.report.mkdir(parents=True, exist_ok=True)
+    (options.report / "report.json").write_text(json.dumps(figures, indent=2) + "\n")
+    plot_report(figures, options.report / "report.png")
+    for name, value in figures.items():
+        print(f"{name:22}{value}")
+
+
+def show_tokens(codebook: VisualCodebook, options: argparse.Namespace, columns: int = 6, lines: int = 10) -> bool:
+    """Draws the gallery, and gives the codebook its frames if they are wanted; whether it has new ones."""
+    videos = find_videos(options.videos)
+    clips = nearest_clips(codebook, FeatureShards(options.features), columns)
+    counts = codebook.counts(codebook.config.levels - 1)
+    if options.report:
+        common = sorted(clips, key=lambda token: -counts[token])
+        tokens = options.tokens or common[:: max(1, len(common) // (2 * lines))][:lines]
+        chosen = {token: clips.get(token, []) for token in tokens}
+        frames = middle_frames([clip for found in chosen.values() for clip in found], videos)
+        plot_gallery(chosen, frames, counts, options.report / "gallery.png")
+    if options.frames:
+        frames = middle_frames([found[0] for found in clips.values()], videos, FRAME_SIZE)
+        codebook.set_frames({token: frames[found[0]] for token, found in clips.items() if found[0] in frames})
+    return options.frames
+
+
+def main() -> None:
+    options = parse_args()
+    codebook = fit(options, options.output, options.seed)
+    # How much of the codebook is the features' and how much the seed's takes a second one to tell.
+    other = fit(options, options.report / "other_seed", options.seed + 1) if options.report else None
+    if not PartialState().is_main_process:
+        return
+    if options.report:
+        report(codebook, other, options)
+    if options.videos and show_tokens(codebook, options):
+        codebook.save_pretrained(options.output)
+    if options.ids:
+        write_ids(codebook, options.features, options.ids)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,137 @@
+"""What a codebook is worth: how much of it is used, how well it covers features, what its tokens stand for."""
+
+import heapq
+
+import numpy as np
+import torch
+
+from .kmeans import PASSES, Lloyd
+
+FLAT_PRODUCTS = 2e13  # multiplications that the comparison with a flat k-means may take: a few minutes
+BLOCK = 2048
+
+
+@torch.no_grad()
+def codebook_report(codebook, features, other=None, seed=0):
+    """How well a codebook covers features, beside a flat one and a random one of as many live leaves.
+
+    Args:
+        codebook ([`VisualCodebook`]): The codebook.
+        features (`torch.Tensor` of shape `(clips, feature_size)`): Features, those of the fit, a sample, or others.
+        other ([`VisualCodebook`], *optional*): One of the same features and shape with another seed, for stability.
+        seed (`int`): Of the random codebook, and of the chance level of stability.
+
+    Returns:
+        `dict`: Figures of the training: `clips_fitted`, `codebook_size`, `leaves_alive` (with a training point),
+        `leaves_dead`, and `sizes_by_level`, one dict a level: how many nodes have 0, 1, 2-3, 4-7, ... training clips.
+        On the given features: `leaves_used`, `perplexity`, `tree_flat_agreement` (share whose leaf is the nearest of
+        all live leaves), and the mean squared distance to the leaf as a share of the variance: `quantization_error`,
+        `nearest_leaf_error` (searched flat), `random_error` (features drawn as leaves, searched flat) and `flat_error`
+        (flat k-means of these features, begun from the leaves; `None` where it would take too long).
+        With `other`, `stability`: for each level the adjusted mutual information of the two codebooks' ids, 1 for the
+        same partition, 0 for chance.
+    """
+    points, generator = codebook.prepare(features), torch.Generator().manual_seed(seed)
+    ids = codebook.encode(features)
+    share = torch.bincount(ids, minlength=codebook.config.codebook_size).double() / len(ids)
+    used = share[share > 0]
+    counts = [codebook.counts(level) for level in range(codebook.config.levels)]
+    alive = codebook.centroids()[counts[-1] > 0]
+    drawn = points[torch.randperm(len(points), generator=generator)[: len(alive)]]
+    nearest, flat_ids = flat_search(points, alive)
+    variance = (points - points.mean(0)).square().sum(1).mean().item()
+    distances = {
+        "quantization_error": (points - codebook.centroids(ids)).square().sum(1),
+        "nearest_leaf_error": nearest,
+        "random_error": flat_search(points, drawn)[0],
+    }
+    report = {
+        "clips_fitted": int(counts[0].sum()),
+        "codebook_size": codebook.config.codebook_size,
+        "leaves_alive": len(alive),
+        "leaves_dead": codebook.config.codebook_size - len(alive),
+        "sizes_by_level": [size_histogram(level) for level in counts],
+        "leaves_used": len(used),
+        "perplexity": float((-(used * used.log()).sum()).exp()),
+        "tree_flat_agreement": float(((counts[-1] > 0).cumsum(0)[ids] - 1 == flat_ids).double().mean()),
+        **{name: float(distance.mean()) / variance for name, distance in distances.items()},
+    }
+    possible = len(points) > len(alive) and 2 * PASSES * points.numel() * len(alive) < FLAT_PRODUCTS
+    report["flat_error"] = float(flat_kmeans_error(points, alive)) / variance if possible else None
+    if other is not None:
+        theirs, width = other.encode(features), codebook.config.branches
+        steps = [width ** (codebook.config.levels - 1 - level) for level in range(codebook.config.levels)]
+        report["stability"] = [adjusted_mutual_information(ids // s, theirs // s, generator) for s in steps]
+    return report
+
+
+def size_histogram(counts):
+    """How many nodes have so many clips: `{"0": …, "1": …, "2-3": …, "4-7": …}`."""
+    bins = torch.where(counts > 0, counts.double().log2().floor() + 1, 0).long()
+    names = ["0", "1"] + [f"{2**power}-{2 ** (power + 1) - 1}" for power in range(1, int(bins.max()))]
+    return dict(zip(names, torch.bincount(bins, minlength=len(names)).tolist(), strict=True))
+
+
+def flat_search(points, leaves):
+    """Squared distance to the nearest of all leaves, and its number."""
+    half, found = leaves.square().sum(1) / 2, []
+    for block in points.split(BLOCK):
+        found.append((half - block @ leaves.T).min(1))
+    least, number = (torch.cat([getattr(part, name) for part in found]) for name in ("values", "indices"))
+    return (points - leaves[number]).square().sum(1), number
+
+
+def flat_kmeans_error(points, start):
+    """Mean squared distance to the nearest centroid of a flat k-means that starts from given centroids."""
+    bound = points.norm(dim=1).max().item()
+    scale = 2.0 ** np.ceil(np.log2(max(bound, 1e-12)))
+    nodes = torch.zeros(len(points), dtype=torch.long)
+    firsts = range(0, len(points), BLOCK)
+    blocks = [(first, points[first : first + BLOCK], nodes[first : first + BLOCK]) for first in firsts]
+    lloyd = Lloyd(lambda: blocks, lambda block, first: block, points.__getitem__, scale, bound)
+    lloyd.begin_with(start[None])
+    while not lloyd.settled:
+        lloyd.step()
+    return flat_search(points, lloyd.children[0][lloyd.alive[0]])[0].mean()
+
+
+def adjusted_mutual_information(ids, others, generator, draws=3):
+    """Mutual information of two labellings over the mean of their entropies, both less what chance would give.
+
+    Chance is what remains when one of them is shuffled, the mean of a few draws.
+    """
+    chance = [mutual_information(ids, others[torch.randperm(len(ids), generator=generator)]) for _ in range(draws)]
+    chance, most = sum(chance) / draws, (entropy(ids) + entropy(others)) / 2
+    return 1.0 if most - chance < 1e-12 else (mutual_information(ids, others) - chance) / (most - chance)
+
+
+def entropy(ids):
+    share = ids.unique(return_counts=True)[1].double() / len(ids)
+    return -(share * share.log()).sum().item()
+
+
+def mutual_information(ids, others):
+    return entropy(ids) + entropy(others) - entropy(ids * (int(others.max()) + 1) + others)
+
+
+@torch.no_grad()
+def nearest_clips(codebook, source, count):
+    """The training clips that lie nearest to their leaf's centroid: what a visual token looks like.
+
+    Args:
+        codebook ([`VisualCodebook`]): The codebook.
+        source ([`FeatureShards`]): Features with `video_id`s; read once.
+        count (`int`): Clips a leaf, at the most.
+
+    Returns:
+        `dict[int, list[tuple[str, int]]]`: By visual id `(video_id, number of the clip in its video)`, nearest first.
+    """
+    nearest, clips = {}, source.clips()
+    for piece in range(source.num_pieces):
+        for block in source.read(piece):
+            ids = codebook.encode(block)
+            distances = (codebook.prepare(block) - codebook.centroids(ids)).norm(dim=1)
+            for visual_id, distance in zip(ids.tolist(), distances.tolist(), strict=True):
+                heap, item = nearest.setdefault(visual_id, []), (-distance, next(clips))
+                (heapq.heappush if len(heap) < count else heapq.heappushpop)(heap, item)
+    return {visual_id: [clip for _, clip in sorted(heap, reverse=True)] for visual_id, heap in nearest.items()}

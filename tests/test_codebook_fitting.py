@@ -1,0 +1,217 @@
+"""Protects the fit at any size: the same codebook from memory and from shards, however cut, shared or interrupted."""
+
+import logging
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from processing.codebook_fitting import fit_codebook
+from processing.codebook_videobert import VisualCodebook
+from processing.feature_shards import FeatureShards
+
+ROOT = Path(__file__).resolve().parents[1]
+WIDTH, CLIPS = 12, 3500
+OPTIONS = {"levels": 3, "branches": 4, "seed": 3, "progress": False}
+# So little that the upper levels are split in passes over the shards.
+LITTLE = {"memory": 4 * WIDTH * 1100}
+
+
+def made_features(clips=CLIPS):
+    """Clusters in clusters, as float16 like those of a corpus; a third of the clips are one still picture."""
+    draw = np.random.default_rng(5)
+    centres = 3 * draw.normal(size=(6, 1, WIDTH)) + draw.normal(size=(6, 7, WIDTH))
+    features = centres.reshape(-1, WIDTH)[draw.integers(42, size=clips)] + 0.3 * draw.normal(size=(clips, WIDTH))
+    features[draw.random(clips) < 0.35] = 0.25
+    return features.astype(np.float16)
+
+
+def write_shards(features, folder, shards=3):
+    """Rows of videos with 0 to 60 clips each, several row groups a shard."""
+    folder.mkdir(exist_ok=True)
+    draw, start, number = np.random.default_rng(0), 0, 0
+    for shard, part in enumerate(np.array_split(features, shards)):
+        rows, names, start = [], [], 0
+        while start < len(part):
+            count = int(draw.integers(0, 60))
+            rows.append(list(part[start : start + count]))
+            names.append(f"v{number:03}")
+            start, number = start + count, number + 1
+        table = pa.table({"video_id": names, "features": pa.array(rows, pa.list_(pa.list_(pa.float16())))})
+        pq.write_table(table, folder / f"{shard}.parquet", row_group_size=20)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory):
+    return write_shards(made_features(), tmp_path_factory.mktemp("features"))
+
+
+@pytest.fixture(scope="module")
+def expected():
+    return fit_codebook(made_features(), **OPTIONS)
+
+
+def same(one, other):
+    return all(torch.equal(value, other.state_dict()[name]) for name, value in one.state_dict().items())
+
+
+def test_every_clip_has_the_leaf_it_was_counted_in(expected):
+    ids = expected.encode(made_features())
+    assert torch.equal(torch.bincount(ids, minlength=64), expected.counts(2))
+    assert expected.counts(0).sum() == CLIPS and (expected.counts(2) > 0).float().mean() > 0.9
+
+
+@pytest.mark.parametrize("memory", [LITTLE["memory"], 2**30])
+def test_memory_and_shards_and_any_share_of_memory_give_one_codebook(expected, shards, memory):
+    """Passes over shards, subtrees from shards, and all in memory: equal to the bit."""
+    assert same(fit_codebook(FeatureShards(shards), memory=memory, **OPTIONS), expected)
+    assert same(fit_codebook(made_features(), memory=memory, **OPTIONS), expected)
+
+
+def test_blocks_do_not_matter(expected, shards, monkeypatch):
+    monkeypatch.setattr("processing.feature_shards.BLOCK_ROWS", 37)
+    monkeypatch.setattr("processing.codebook_videobert.CACHED_ROWS", 11)
+    assert same(fit_codebook(FeatureShards(shards), **LITTLE, **OPTIONS), expected)
+
+
+@pytest.mark.parametrize("options", [{"normalize": False}, {"whiten": True}, {"whiten": True, "normalize": False}])
+def test_other_spaces_are_as_repeatable(shards, options, tmp_path):
+    """Whitening is kept in the artefact: a saved codebook gives the same ids."""
+    fitted = fit_codebook(FeatureShards(shards), **LITTLE, **OPTIONS, **options)
+    assert same(fitted, fit_codebook(made_features(), **OPTIONS, **options))
+    fitted.save_pretrained(tmp_path)
+    ids = fitted.encode(made_features())
+    assert torch.equal(VisualCodebook.from_pretrained(tmp_path).encode(made_features(), batch_size=7), ids)
+    assert torch.equal(torch.bincount(ids, minlength=64), fitted.counts(2))
+
+
+def test_whitened_features_have_like_variance_in_every_direction():
+    """Against the definition: the covariance of prepared features is close to the identity."""
+    draw = np.random.default_rng(0)
+    features = draw.normal(size=(4000, WIDTH)) @ draw.normal(size=(WIDTH, WIDTH)) + 5
+    codebook = fit_codebook(features, levels=1, branches=2, normalize=False, whiten=True, progress=False)
+    values = torch.linalg.eigvalsh(torch.cov(codebook.prepare(features).T))
+    # Ill-conditioned directions are held back by the shrinkage; none is blown up.
+    assert values.max() < 1.01 and values.median() > 0.8
+
+
+SCRIPT = """
+import sys
+sys.path.insert(0, {tests!r})
+import os
+from test_codebook_fitting import LITTLE, OPTIONS, FeatureShards, fit_codebook
+from processing import codebook_fitting
+
+writes = 0
+write_whole = codebook_fitting.write_whole
+
+def killing(path, write):
+    global writes
+    write_whole(path, write)
+    writes += path.name.startswith({kill_at[0]!r})
+    if writes == {kill_at[1]}:
+        os.kill(os.getpid(), 9)
+
+codebook_fitting.write_whole = killing
+codebook = fit_codebook(FeatureShards({shards!r}), state_dir={state!r}, **LITTLE, **OPTIONS)
+if os.environ.get("RANK", "0") == "0":
+    codebook.save_pretrained({output!r})
+"""
+
+
+def run(shards, tmp_path, kill_at=("", -1), processes=1):
+    script = tmp_path / "fit.py"
+    settings = {"shards": str(shards), "state": str(tmp_path / "state"), "output": str(tmp_path / "codebook")}
+    script.write_text(SCRIPT.format(tests=str(ROOT / "tests"), kill_at=kill_at, **settings))
+    command = [sys.executable, str(script)]
+    if processes > 1:
+        command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", str(processes), str(script)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "ACCELERATE_USE_CPU": "true", "CUDA_VISIBLE_DEVICES": ""}
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+
+
+def test_a_killed_fit_goes_on_where_it_stopped(expected, shards, tmp_path):
+    """Killed after its second pass over the shards, then after its second subtree; then it ends, and is the same."""
+    for kill_at in (("level", 2), ("subtree", 2)):
+        assert run(shards, tmp_path, kill_at).returncode == -9
+    before = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "state").glob("subtree*")}
+    done = run(shards, tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert same(VisualCodebook.from_pretrained(tmp_path / "codebook"), expected)
+    after = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "state").glob("subtree*")}
+    assert len(before) == 2 and before.items() < after.items()  # what was done was not done again
+    with pytest.raises(ValueError, match="begun with other features or settings.*'seed': \\(3, 4\\)"):
+        fit_codebook(FeatureShards(shards), state_dir=tmp_path / "state", **LITTLE, **{**OPTIONS, "seed": 4})
+
+
+def test_two_processes_give_the_codebook_of_one(expected, shards, tmp_path):
+    done = run(shards, tmp_path, processes=2)
+    assert done.returncode == 0, done.stderr
+    assert same(VisualCodebook.from_pretrained(tmp_path / "codebook"), expected)
+
+
+def test_dead_leaves_are_said(caplog):
+    """Seven distinct clips cannot fill nine leaves, and the log counts the two that are left."""
+    logging.getLogger("transformers").propagate = True
+    features = np.random.default_rng(0).normal(size=(7, 4)).repeat(3, 0)
+    with caplog.at_level(logging.WARNING, logger="processing.codebook_fitting"):
+        codebook = fit_codebook(features, levels=2, branches=3, progress=False)
+    dead = int((codebook.counts(1) == 0).sum())
+    assert dead >= 2 and f"{dead} of 9 leaves are dead" in caplog.text
+
+
+def test_copies_do_not_hide_the_few_other_clips():
+    """A large node of one still picture, whose sample shows nothing else: the other clips get their own children."""
+    features = np.zeros((5000, 4), dtype=np.float32)
+    features[[7, 1234, 4999]] = 5 * np.eye(4)[:3]
+    codebook = fit_codebook(features, levels=1, branches=6, normalize=False, progress=False)
+    assert sorted(codebook.counts(0)[codebook.counts(0) > 0].tolist()) == [1, 1, 1, 4997]
+
+
+def test_bad_shards_are_named(tmp_path):
+    features = made_features(100)
+    features[70, 3] = np.nan
+    write_shards(features, tmp_path / "nan", shards=1)
+    with pytest.raises(ValueError, match=r"0\.parquet, row group \d+: The feature of clip \d+ holds NaN"):
+        fit_codebook(FeatureShards(tmp_path / "nan"), **OPTIONS)
+    write_shards(made_features(100), tmp_path / "mixed", shards=1)
+    table = pa.table({"features": pa.array([[[1.0, 2.0]]], pa.list_(pa.list_(pa.float16())))})
+    pq.write_table(table, tmp_path / "mixed" / "1.parquet")
+    with pytest.raises(ValueError, match=r"1\.parquet.* width \[2\].* here 12"):
+        fit_codebook(FeatureShards(tmp_path / "mixed"), **OPTIONS)
+    with pytest.raises(ValueError, match="no column 'sights'"):
+        FeatureShards(tmp_path / "nan", column="sights")
+    (tmp_path / "none").mkdir()
+    with pytest.raises(ValueError, match="There is no Parquet file in"):
+        FeatureShards(tmp_path / "none")
+    write_shards(made_features(0), tmp_path / "none", shards=1)
+    with pytest.raises(ValueError, match="hold no feature"):
+        FeatureShards(tmp_path / "none")
+
+
+def test_shards_of_single_clips_and_chosen_rows(tmp_path):
+    """One clip a row is read too; only the wanted rows' clips are, in order, and each knows where it is from."""
+    features = made_features(50)
+    table = pa.table({"features": pa.array(list(features), pa.list_(pa.float16()))})
+    pq.write_table(table, tmp_path / "flat.parquet")
+    read = torch.cat([block for block in FeatureShards(tmp_path / "flat.parquet").read(0)])
+    assert np.array_equal(read.numpy(), features)
+    folder = write_shards(made_features(500), tmp_path / "videos", shards=2)
+    rows = [row for path in sorted(folder.glob("*")) for row in pq.read_table(path).to_pylist()]
+    chosen = [3, 7, len(rows) - 1]
+    source = FeatureShards(folder, rows=chosen)
+    read = torch.cat([block for piece in range(source.num_pieces) for block in source.read(piece)])
+    wanted = [
+        (row["video_id"], number, clip)
+        for row in map(rows.__getitem__, chosen)
+        for number, clip in enumerate(row["features"])
+    ]
+    assert np.array_equal(read.numpy(), np.array([clip for _, _, clip in wanted], dtype=np.float16))
+    assert list(source.clips()) == [(video_id, number) for video_id, number, _ in wanted]
