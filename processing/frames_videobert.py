@@ -1,6 +1,8 @@
 """Which frame is on the screen at a moment, and how it is made small."""
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch.nn.functional as F
@@ -10,6 +12,8 @@ from torchcodec.decoders import ColorConverter, Demuxer, RawFrame
 TIME_TOLERANCE = 1e-6
 # Enough threads to keep a core or two busy; each one holds frames of the full size.
 DECODER_THREADS = 2
+# Frames decoded while earlier ones are made small: two keep the decoder busy.
+FRAMES_AHEAD = 2
 # Frames that a decoder may hold back to put them in order (H.264 allows no more).
 MAX_DELAY = 16
 # Packets without a frame of their own are normal (fields, hidden reference frames); a longer gap is damage.
@@ -72,6 +76,18 @@ def decoded_frames(demuxer: Demuxer, errors: list[Exception]) -> Iterator[RawFra
             continue
         yield from frames
     yield from decoder.drain()
+
+
+def ahead(items: Iterator, count: int = FRAMES_AHEAD) -> Iterator:
+    """The same items, each of the next `count` asked for in another thread while the caller works on the last one."""
+    with ThreadPoolExecutor(1) as thread:
+        coming = deque(thread.submit(next, items, None) for _ in range(count))
+        try:
+            while (item := coming.popleft().result()) is not None:
+                coming.append(thread.submit(next, items, None))
+                yield item
+        finally:
+            thread.shutdown(cancel_futures=True)
 
 
 def frames_in_place(frames: Iterable[RawFrame], starts: np.ndarray, counted: bool) -> Iterator[tuple[int, RawFrame]]:

@@ -18,6 +18,7 @@ import io
 import itertools
 import os
 import re
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
@@ -39,6 +40,7 @@ from torchcodec.decoders import (
 from transformers.utils import logging
 
 from .frames_videobert import (
+    ahead,
     count_clips,
     decoded_frames,
     frame_times,
@@ -95,16 +97,18 @@ class _View:
     When the time is up the file ends: FFmpeg, which is deaf to Python while it searches a file, then returns.
     """
 
-    def __init__(self, file, clock: _Clock):
+    def __init__(self, file, clock: _Clock, lock: threading.Lock):
         self.file = file
         self.clock = clock
+        self.lock = lock  # frames are decoded in a thread of their own
         self.place = 0
 
     def read(self, size: int = -1) -> bytes:
-        if self.clock.expired:
-            return b""
-        self.file.seek(self.place)
-        data = self.file.read(size)
+        with self.lock:
+            if self.clock.expired or getattr(self.file, "closed", False):
+                return b""
+            self.file.seek(self.place)
+            data = self.file.read(size)
         self.place += len(data)
         return data
 
@@ -112,7 +116,8 @@ class _View:
         if whence == os.SEEK_CUR:
             offset += self.place
         elif whence == os.SEEK_END:
-            offset += self.file.seek(0, os.SEEK_END)
+            with self.lock:
+                offset += self.file.seek(0, os.SEEK_END)
         self.place = offset
         return offset
 
@@ -162,6 +167,7 @@ class Media:
         self.name = name
         self.problems = []
         self._file = file
+        self._lock = threading.Lock()
         self._owned = owned
         self._max_pixels = max_pixels
         self._clock = _Clock(TIME_LIMIT if time_limit is None else time_limit)
@@ -186,7 +192,7 @@ class Media:
             self._check_pixels(stream.width or 0, stream.height or 0)
 
     def _view(self) -> _View:
-        return _View(self._file, self._clock)
+        return _View(self._file, self._clock, self._lock)
 
     @contextmanager
     def _reading(self, failure: str):
@@ -229,8 +235,9 @@ class Media:
         self.close()
 
     def close(self):
-        if self._owned:
-            self._file.close()
+        with self._lock:
+            if self._owned:
+                self._file.close()
 
     def note(self, problem: str):
         """Records damage that was worked around, and warns."""
@@ -346,7 +353,7 @@ class Media:
         """The picture (H, W, 3) at each of the ascending `moments`; what cannot be decoded is noted."""
         starts = self._index.pts_seconds.numpy() - self.begin
         errors, lost = [], []
-        frames = decoded_frames(self._demuxer(), errors)
+        frames = ahead(decoded_frames(self._demuxer(), errors))
         frames = frames_in_place(frames, starts + self.begin, self._counts_frames)
         pictures = pictures_at(moments, frames, starts, make_picture, lost)
         try:

@@ -5,6 +5,7 @@ import os
 import re
 import struct
 import subprocess
+import threading
 import time
 from fractions import Fraction
 
@@ -157,6 +158,18 @@ def test_decoded_once_in_a_stream(tmp_path, monkeypatch):
         assert shown_numbers(media.iter_clips()) == [k // 4 % 54 for k in range(600)]
     assert decoded == made == pytest.approx([n / 5 for n in range(150)], abs=1e-3)
     assert file.bytes_read < 3.1 * len(file.getvalue())
+
+
+def test_stopping_early_leaves_no_thread(tmp_path):
+    """Frames are decoded ahead in a thread; who takes one clip and closes the file leaves nothing running."""
+    path = make_counter(tmp_path / "video.mp4", 20, 6)
+    before = threading.active_count()
+    with open_media(path) as media:
+        clips = media.iter_clips()
+        assert shown_numbers([next(clips)]) == list(range(30))
+        assert threading.active_count() == before + 1
+    clips.close()
+    assert threading.active_count() == before
 
 
 class CountingFile(io.BytesIO):
