@@ -316,7 +316,9 @@ class Media:
 
         Clip i shows the frames displayed at `clip_seconds * i + k / fps` after the first one, whatever the frame rate
         does; moments past the end show the last frame. Where frames cannot be decoded the last one before them stays,
-        and `problems` says so: a clip keeps its place in time.
+        and `problems` says so: a clip keeps its place in time. (A stretch that is missing from the file altogether
+        looks like a picture that stays for long, and is shown so.) Interlaced frames are not taken apart: resizing to
+        half their height or less blends the two fields.
 
         Args:
             clip_seconds (`float`), fps (`float`): length of a clip, and how often a second it is looked at.

@@ -12,6 +12,8 @@ from fractions import Fraction
 import numpy as np
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from torchvision.transforms.v2.functional import center_crop, resize
 
 from processing import media_videobert
@@ -564,6 +566,46 @@ def test_broken_timestamp_does_not_make_years_of_clips(tmp_path):
     path = tmp_path / "video.mkv"
     ffmpeg("-f", "lavfi", "-i", "testsrc=s=64x48:r=1:d=2", "-vf", "setpts=N*2600000/TB", "-vsync", "passthrough", path)
     assert "hours" in error_of(path)
+
+
+@pytest.fixture(scope="module")
+def small_files(tmp_path_factory):
+    """One second and a half of picture and sound in five containers, as bytes."""
+    folder = tmp_path_factory.mktemp("small")
+    for name in ("video.mp4", "video.mkv", "video.webm", "video.avi", "video.ts"):
+        make_tone(folder / name, video="testsrc2=s=64x48:r=20:d=3", sound="sine=440:d=3:r=44100")
+    return [path.read_bytes() for path in sorted(folder.iterdir())]
+
+
+@settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck))
+@given(data=st.data())
+def test_whatever_happens_to_a_file(small_files, data):
+    """Overwritten, cut short, shortened in the middle: as many clips as its length asks for, or one clear sentence."""
+    content = bytearray(data.draw(st.sampled_from(small_files)))
+    for _ in range(data.draw(st.integers(1, 4))):
+        start = data.draw(st.integers(0, len(content)))
+        stop = start + data.draw(st.integers(0, 3000))
+        noise = np.random.default_rng(start).bytes(len(content[start:stop]))
+        content[start:stop] = data.draw(st.sampled_from([b"", noise, bytes(len(noise))]))
+    try:
+        with open_media(bytes(content), time_limit=30) as media:
+            if media.has_audio:
+                media.read_speech()
+            clips = sum(1 for _ in media.iter_clips(size=32, crop_size=(32, 32)))
+            assert clips == count_clips(media.duration)
+    except MediaError as error:
+        assert "\n" not in str(error) and ".cpp" not in str(error) and "bytes>: " in str(error)
+
+
+def test_pictures_and_sound_read_side_by_side(small_files):
+    """Both come from one open file, frames in a thread of their own: neither moves the other's place in it."""
+    for content in small_files:
+        with open_media(content) as media:
+            clips, alone = torch.stack(list(media.iter_clips())), [block for block, _ in media.iter_speech(1)]
+            pairs = list(zip(media.iter_clips(), media.iter_speech(1)))
+            assert len(pairs) == 2 and torch.equal(torch.stack([clip for clip, _ in pairs]), clips)
+            for (_, (together, _)), block in zip(pairs, alone):
+                np.testing.assert_array_equal(together, block)
 
 
 def test_real_and_awkward_files(shared_media):
