@@ -602,9 +602,9 @@ def test_pictures_and_sound_read_side_by_side(small_files):
     for content in small_files:
         with open_media(content) as media:
             clips, alone = torch.stack(list(media.iter_clips())), [block for block, _ in media.iter_speech(1)]
-            pairs = list(zip(media.iter_clips(), media.iter_speech(1)))
+            pairs = list(zip(media.iter_clips(), media.iter_speech(1), strict=False))
             assert len(pairs) == 2 and torch.equal(torch.stack([clip for clip, _ in pairs]), clips)
-            for (_, (together, _)), block in zip(pairs, alone):
+            for (_, (together, _)), block in zip(pairs, alone, strict=False):
                 np.testing.assert_array_equal(together, block)
 
 
