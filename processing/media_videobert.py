@@ -3,7 +3,7 @@
 A file from outside may be truncated, huge, mislabelled or hostile. Four rules keep it harmless:
 
 - FFmpeg never sees a path, only the bytes of one open file: a playlist named `.mp4` cannot lead to other files.
-- The size of a frame is checked before it is decoded, and only one frame of full size is held at a time.
+- The size of a frame is checked before it is decoded, and only a few frames of full size are held at a time.
 - A file has a time limit; when it is up, FFmpeg is told that the file ends here.
 - Whatever the decoder raises becomes a [`MediaError`]: one sentence that names the file and the reason.
 
@@ -331,10 +331,10 @@ class Media:
         Raises:
             MediaError: if there is no video, no frame of it can be decoded, or its time is up.
         """
-        moments = [frame_times(clip, clip_seconds, fps) for clip in range(count_clips(self.duration, clip_seconds))]
-        make_picture = self._picture_maker(size, crop_size)
-        with closing(self._pictures(itertools.chain.from_iterable(moments), make_picture, fps)) as pictures:
-            clips = (np.stack(list(itertools.islice(pictures, len(times)))) for times in moments)
+        num_clips, num_frames = count_clips(self.duration, clip_seconds), len(frame_times(0, clip_seconds, fps))
+        moments = itertools.chain.from_iterable(frame_times(clip, clip_seconds, fps) for clip in range(num_clips))
+        with closing(self._pictures(moments, self._picture_maker(size, crop_size), fps)) as pictures:
+            clips = (np.stack(list(itertools.islice(pictures, num_frames))) for _ in range(num_clips))
             for clip in self._in_time(clips, "the video stream cannot be read"):
                 yield torch.from_numpy(clip).permute(0, 3, 1, 2)
 
