@@ -24,6 +24,8 @@ setup(
         "transformers>=5.23,<6",
     ],
     extras_require={
+        # Only to be compared with, by the scripts in benchmarks/.
+        "benchmarks": ["av>=18.1", "decord>=0.6", "opencv-python-headless>=5.0"],
         # What `make demo` needs besides. Piper (GPL-3) is the kitchen's narrator; the package never imports it.
         "demo": ["matplotlib>=3.10", "pillow", "piper-tts>=1.8", "tensorboard>=2.20"],
         # Image networks of timm as backbone.

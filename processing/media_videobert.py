@@ -1,40 +1,66 @@
 """Opening untrusted media safely: frames and sound at their true times.
 
-A file from outside may be truncated, huge, mislabelled or hostile. Three rules keep it harmless:
+A file from outside may be truncated, huge, mislabelled or hostile. Four rules keep it harmless:
 
 - FFmpeg never sees a path, only the bytes of one open file: a playlist named `.mp4` cannot lead to other files.
-- The size of a frame is checked before the first one is decoded, and the decoder itself makes frames small.
+- The size of a frame is checked before it is decoded, and only a few frames of full size are held at a time.
+- A file has a time limit; when it is up, FFmpeg is told that the file ends here.
 - Whatever the decoder raises becomes a [`MediaError`]: one sentence that names the file and the reason.
+
+A video is scanned once (its packets' times, nothing is decoded: headers promise frames that are not there) and then
+decoded once, from the first frame to the last. Frames are made small by torch, not by the decoder's own transforms:
+those convert and scale more than twice as slowly, and ours are equal to the standard processor's to the last bit.
 
 All times are seconds on the video's own clock, which starts at the first displayed frame.
 """
 
 import io
+import itertools
 import os
 import re
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing, contextmanager
 from fractions import Fraction
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import torch
-from torchcodec.decoders import AudioDecoder, VideoDecoder, get_container_metadata
-from torchcodec.transforms import CenterCrop, Resize
+from torchcodec.decoders import (
+    AudioDecoder,
+    Demuxer,
+    FrameIndex,
+    RawFrame,
+    VideoStream,
+    VideoStreamHeaderMetadata,
+    get_container_metadata,
+)
 from transformers.utils import logging
+
+from .frames_videobert import (
+    ahead,
+    count_clips,
+    decoded_frames,
+    frame_times,
+    frames_in_place,
+    picture_maker,
+    pictures_at,
+    resized_shape,
+)
 
 logger = logging.get_logger(__name__)
 
 SAMPLE_RATE = 16_000  # what speech recognisers and voice detection listen to
 MAX_PIXELS = 8192 * 4320
 MAX_SECONDS = 24 * 3600  # a broken timestamp can claim years
-# Sums of seconds are inexact: a frame that is due at 0.1 s is on the screen at 0.0999999999 s.
-TIME_TOLERANCE = 1e-6
 # Headers are not exact; a video shorter than promised by more than this has been cut off.
 MISSING_SECONDS = 1.5
+# Reading a file may take this long, and so many times its length more; the slowest codecs on one core need less.
+TIME_LIMIT, TIME_LIMIT_PER_SECOND = 300, 5
 # After a seek a sound decoder needs some packets before its samples are right.
 SOUND_PREROLL = 0.5
-# Enough threads to keep a core or two busy; each one holds frames of the full size.
-DECODER_THREADS = 2
 DECODER_ERRORS = (RuntimeError, ValueError, OSError, MemoryError)
 
 
@@ -42,16 +68,47 @@ class MediaError(ValueError):
     """A video or sound that cannot be read; the message is one sentence that names the file and the reason."""
 
 
-class _View:
-    """A reader with its own place in a shared file, so that several decoders never move each other's place."""
+class _Clock:
+    """Counts the seconds spent inside its `with` blocks, nested ones once."""
 
-    def __init__(self, file):
+    def __init__(self, limit: float):
+        self.limit = limit
+        self._spent = 0.0
+        self._depth = 0
+
+    def __enter__(self):
+        if not self._depth:
+            self._since = time.monotonic()
+        self._depth += 1
+
+    def __exit__(self, *exc):
+        self._depth -= 1
+        if not self._depth:
+            self._spent += time.monotonic() - self._since
+
+    @property
+    def expired(self) -> bool:
+        return self._spent + (time.monotonic() - self._since if self._depth else 0) > self.limit
+
+
+class _View:
+    """A reader with its own place in a shared file, so that several decoders never move each other's place.
+
+    When the time is up the file ends: FFmpeg, which is deaf to Python while it searches a file, then returns.
+    """
+
+    def __init__(self, file, clock: _Clock, lock: threading.Lock):
         self.file = file
+        self.clock = clock
+        self.lock = lock  # frames are decoded in a thread of their own
         self.place = 0
 
     def read(self, size: int = -1) -> bytes:
-        self.file.seek(self.place)
-        data = self.file.read(size)
+        with self.lock:
+            if self.clock.expired or getattr(self.file, "closed", False):
+                return b""
+            self.file.seek(self.place)
+            data = self.file.read(size)
         self.place += len(data)
         return data
 
@@ -59,7 +116,8 @@ class _View:
         if whence == os.SEEK_CUR:
             offset += self.place
         elif whence == os.SEEK_END:
-            offset += self.file.seek(0, os.SEEK_END)
+            with self.lock:
+                offset += self.file.seek(0, os.SEEK_END)
         self.place = offset
         return offset
 
@@ -105,13 +163,15 @@ class Media:
         problems (`list[str]`): damage that was met and worked around while reading, one sentence each.
     """
 
-    def __init__(self, file, name: str, owned: bool, max_pixels: int):
+    def __init__(self, file, name: str, owned: bool, max_pixels: int, time_limit: float | None):
         self.name = name
         self.problems = []
         self._file = file
+        self._lock = threading.Lock()
         self._owned = owned
         self._max_pixels = max_pixels
-        self._decoder = None
+        self._clock = _Clock(TIME_LIMIT if time_limit is None else time_limit)
+        self._limit_grows = time_limit is None
         try:
             self._read_header()
         except BaseException:
@@ -121,10 +181,8 @@ class Media:
     def _read_header(self):
         if not self._file.seek(0, os.SEEK_END):
             raise MediaError(f"{self.name}: the file is empty")
-        try:
-            header = get_container_metadata(_View(self._file))
-        except DECODER_ERRORS as error:
-            raise MediaError(f"{self.name}: not a readable video or sound file ({_reason(error)})") from error
+        with self._reading("not a readable video or sound file"):
+            header = get_container_metadata(self._view())
         self.has_video = header.best_video_stream_index is not None
         self.has_audio = header.best_audio_stream_index is not None
         if not (self.has_video or self.has_audio):
@@ -132,6 +190,39 @@ class Media:
         if self.has_video:
             stream = header.streams[header.best_video_stream_index]
             self._check_pixels(stream.width or 0, stream.height or 0)
+
+    def _view(self) -> _View:
+        return _View(self._file, self._clock, self._lock)
+
+    @contextmanager
+    def _reading(self, failure: str):
+        """Counts the time, and makes one sentence of what the decoder raises: `failure`, and the decoder's reason."""
+        try:
+            with self._clock:
+                yield
+        except MediaError:
+            raise
+        except DECODER_ERRORS as error:
+            self._check_time()
+            raise MediaError(f"{self.name}: {failure} ({_reason(error)})") from error
+        self._check_time()
+
+    def _in_time(self, stream: Iterator, failure: str) -> Iterator:
+        """The items of a stream; the time between them is the caller's and does not count."""
+        while True:
+            with self._reading(failure):
+                item = next(stream, None)
+            if item is None:
+                return
+            yield item
+
+    def _check_time(self):
+        if self._clock.expired:
+            raise MediaError(f"{self.name}: given up after {self._clock.limit:g} s of reading")
+
+    def _allow_time_for(self, seconds: float):
+        if self._limit_grows:
+            self._clock.limit = TIME_LIMIT + TIME_LIMIT_PER_SECOND * seconds
 
     def _check_pixels(self, width: int, height: int):
         if width * height > self._max_pixels:
@@ -144,75 +235,75 @@ class Media:
         self.close()
 
     def close(self):
-        self._decoder = None
-        if self._owned:
-            self._file.close()
+        with self._lock:
+            if self._owned:
+                self._file.close()
 
     def note(self, problem: str):
         """Records damage that was worked around, and warns."""
         self.problems.append(problem)
         logger.warning(f"{self.name}: {problem}")
 
-    def video_decoder(self, transforms=None) -> VideoDecoder:
-        """A new exact decoder of the best video stream; raises [`MediaError`] if there is none or it is unreadable."""
+    def _demuxer(self) -> Demuxer:
+        """A new reader of the best video stream's packets."""
         if not self.has_video:
             raise MediaError(f"{self.name}: there is no video stream")
-        try:
-            # "exact" reads every packet's time first: the header of a damaged file promises frames that are not there.
-            return VideoDecoder(
-                _View(self._file), seek_mode="exact", transforms=transforms, num_ffmpeg_threads=DECODER_THREADS
-            )
-        except DECODER_ERRORS as error:
-            raise MediaError(f"{self.name}: the video stream cannot be read ({_reason(error)})") from error
+        with self._reading("the video stream cannot be read"):
+            return Demuxer(self._view())
 
     def sound_decoder(self) -> AudioDecoder:
         """A new decoder of the best sound stream: mono, 16 kHz."""
-        try:
-            return AudioDecoder(_View(self._file), sample_rate=SAMPLE_RATE, num_channels=1)
-        except DECODER_ERRORS as error:
-            raise MediaError(f"{self.name}: the sound stream cannot be read ({_reason(error)})") from error
+        with self._reading("the sound stream cannot be read"):
+            return AudioDecoder(self._view(), sample_rate=SAMPLE_RATE, num_channels=1)
 
-    @property
-    def _metadata(self):
-        if self._decoder is None:
-            decoder = self.video_decoder()
-            if not decoder.metadata.num_frames:
-                raise MediaError(f"{self.name}: the video stream has no frames")
-            seconds = decoder.metadata.end_stream_seconds - decoder.metadata.begin_stream_seconds
-            if seconds > MAX_SECONDS:
-                raise MediaError(f"{self.name}: the timestamps claim more than {MAX_SECONDS // 3600} hours of video")
-            self._check_pixels(decoder.metadata.width, decoder.metadata.height)
-            promised = decoder.metadata.duration_seconds_from_header or 0
-            if promised > MISSING_SECONDS + seconds:
-                self.note(f"only {seconds:.1f} of the {promised:.1f} s of video that its header promises are there")
-            self._decoder = decoder
-        return self._decoder.metadata
+    @cached_property
+    def _header(self) -> VideoStreamHeaderMetadata:
+        return self._stream.metadata
+
+    @cached_property
+    def _stream(self) -> VideoStream:
+        return self._demuxer().streams[0]
+
+    @cached_property
+    def _index(self) -> FrameIndex:
+        """When each frame is displayed, from one pass over the packets."""
+        with self._reading("the video stream cannot be read"):
+            index = self._stream.scan()
+        if not len(index):
+            raise MediaError(f"{self.name}: the video stream has no frames")
+        seconds = index.end_stream_seconds_from_content - index.begin_stream_seconds_from_content
+        if seconds > MAX_SECONDS:
+            raise MediaError(f"{self.name}: the timestamps claim more than {MAX_SECONDS // 3600} hours of video")
+        promised = self._header.duration_seconds_from_header or 0
+        if promised > MISSING_SECONDS + seconds:
+            self.note(f"only {seconds:.1f} of the {promised:.1f} s of video that its header promises are there")
+        self._allow_time_for(seconds)
+        return index
 
     @property
     def begin(self) -> float:
         """The first displayed frame's time on the container's clock, in seconds: what our zero is there."""
-        return float(self._metadata.begin_stream_seconds)
+        return self._index.begin_stream_seconds_from_content
 
     @property
     def duration(self) -> float:
         """Seconds from the first displayed frame to the end of the last one (without video: of the sound)."""
         if not self.has_video:
             return float(self.sound_decoder().metadata.duration_seconds or 0)
-        return float(self._metadata.end_stream_seconds - self._metadata.begin_stream_seconds)
+        return self._index.end_stream_seconds_from_content - self.begin
 
     @property
     def height(self) -> int:
         """Pixels of a frame as displayed, after rotation."""
-        return self._metadata.height
+        return self._header.height
 
     @property
     def width(self) -> int:
         """Pixels of a frame as displayed: after rotation, and with pixels made square."""
-        metadata = self._metadata
-        aspect = metadata.pixel_aspect_ratio or Fraction(1)
-        if abs(metadata.rotation or 0) % 180 == 90:
+        aspect = self._header.pixel_aspect_ratio or Fraction(1)
+        if abs(self._header.rotation or 0) % 180 == 90:
             aspect = 1 / aspect
-        return max(1, round(metadata.width * aspect))
+        return max(1, round(self._header.width * aspect))
 
     def iter_clips(
         self,
@@ -224,34 +315,67 @@ class Media:
         """Streams the clips of a video (PAPER section "visual tokens": 30 frames at 20 fps), one in memory at a time.
 
         Clip i shows the frames displayed at `clip_seconds * i + k / fps` after the first one, whatever the frame rate
-        does; moments past the end show the last frame. If the last clip is damaged, its last readable frame stays.
+        does; moments past the end show the last frame. Where frames cannot be decoded the last one before them stays,
+        and `problems` says so: a clip keeps its place in time. (A stretch that is missing from the file altogether
+        looks like a picture that stays for long, and is shown so.) Interlaced frames are not taken apart: resizing to
+        half their height or less blends the two fields.
 
         Args:
             clip_seconds (`float`), fps (`float`): length of a clip, and how often a second it is looked at.
-            size (`int`, *optional*): shortest edge to which the decoder resizes, keeping the displayed aspect ratio.
-            crop_size (`tuple[int, int]`, *optional*): (height, width) that the decoder then cuts out of the centre.
+            size (`int`, *optional*): shortest edge to which frames are resized, keeping the displayed aspect ratio.
+            crop_size (`tuple[int, int]`, *optional*): (height, width) that is then cut out of the centre.
 
         Yields:
             `torch.Tensor` (T, 3, H, W) uint8.
 
         Raises:
-            MediaError: if there is no video, or, after the clips before it, at damage before the last clip.
+            MediaError: if there is no video, no frame of it can be decoded, or its time is up.
         """
-        decoder = self.video_decoder(_transforms(self, size, crop_size))
-        num_clips = count_clips(self.duration, clip_seconds)
-        last = None
-        for clip in range(num_clips):
-            times = frame_times(clip, clip_seconds, fps)
-            try:
-                frames = _frames_shown(decoder, times)
-            except DECODER_ERRORS as error:
-                damage = f"damaged near {times[0]:.1f} s ({_reason(error)})"
-                frames = _readable_frames(decoder, times, last) if clip == num_clips - 1 else None
-                if frames is None:
-                    raise MediaError(f"{self.name}: {damage}") from error
-                self.note(f"{damage}; the last readable frame stands for the rest")
-            last = frames[-1]
-            yield frames
+        num_clips, num_frames = count_clips(self.duration, clip_seconds), len(frame_times(0, clip_seconds, fps))
+        moments = itertools.chain.from_iterable(frame_times(clip, clip_seconds, fps) for clip in range(num_clips))
+        with closing(self._pictures(moments, self._picture_maker(size, crop_size), fps)) as pictures:
+            clips = (np.stack(list(itertools.islice(pictures, num_frames))) for _ in range(num_clips))
+            for clip in self._in_time(clips, "the video stream cannot be read"):
+                yield torch.from_numpy(clip).permute(0, 3, 1, 2)
+
+    def _picture_maker(self, size: int | None, crop_size: tuple[int, int] | None) -> Callable[[RawFrame], np.ndarray]:
+        shape = (self._header.height, self._header.width)
+        if size is not None:
+            shape = resized_shape(self.height, self.width, size)
+            self._check_pixels(shape[1], shape[0])  # a frame of 16 x 8000 grows when its short edge does
+        make_picture = picture_maker(shape, crop_size)
+
+        def make_checked(frame):
+            self._check_pixels(frame.width, frame.height)  # which may change within a video
+            return make_picture(frame)
+
+        return make_checked
+
+    def _pictures(self, moments: Iterable[float], make_picture: Callable, fps: float) -> Iterator[np.ndarray]:
+        """The picture (H, W, 3) at each of the ascending `moments`; what cannot be decoded is noted."""
+        starts = self._index.pts_seconds.numpy() - self.begin
+        errors, lost = [], []
+        frames = ahead(decoded_frames(self._demuxer(), errors))
+        frames = frames_in_place(frames, starts + self.begin, self._counts_frames)
+        pictures = pictures_at(moments, frames, starts, make_picture, lost)
+        try:
+            first = next(pictures, None)
+            if first is None:
+                raise MediaError(f"{self.name}: the video is damaged, none of its frames can be decoded")
+            yield first
+            yield from pictures
+        finally:
+            if errors:
+                self.note(f"the video is damaged: {len(errors)} of its packets cannot be decoded")
+            if lost:
+                seconds = f"{len(lost) / fps:.1f} s of the video are damaged, from {lost[0]:.1f} s on"
+                self.note(f"{seconds}; the last readable frame stands for them")
+
+    @property
+    def _counts_frames(self) -> bool:
+        """Whether the file stores no times of display but only counts frames, as AVI does."""
+        start = self._view().read(12)
+        return start[:4] == b"RIFF" and start[8:] == b"AVI "
 
     def iter_speech(self, block_seconds: float = 300) -> Iterator[tuple[np.ndarray, float]]:
         """Streams the sound in blocks, so that hours of it need little memory.
@@ -264,6 +388,9 @@ class Media:
             sound precedes the first frame. Blocks follow one another without gap; what is damaged is silent, and noted
             in `problems`.
         """
+        return self._in_time(self._sound_blocks(block_seconds), "the sound cannot be read")
+
+    def _sound_blocks(self, block_seconds: float) -> Iterator[tuple[np.ndarray, float]]:
         if not self.has_audio:
             return
         try:
@@ -278,6 +405,8 @@ class Media:
         # Without a duration in the header, reading goes on until nothing comes.
         promised = float(decoder.metadata.duration_seconds or 0)
         end = min(time + (promised or MAX_SECONDS), MAX_SECONDS)
+        if not self.has_video:
+            self._allow_time_for(promised)
         lost = 0.0
         while time < end:
             stop = min(time + block_seconds, end)
@@ -306,13 +435,15 @@ class Media:
         return np.concatenate([block for block, _ in blocks]), blocks[0][1]
 
 
-def open_media(video, max_pixels: int = MAX_PIXELS) -> Media:
+def open_media(video, max_pixels: int = MAX_PIXELS, time_limit: float | None = None) -> Media:
     """Opens a video (or a sound file) from an untrusted source, without decoding anything yet.
 
     Args:
         video (`str`, `pathlib.Path`, `bytes` or a binary file object):
             A path must lead to an existing regular file. A file object must be seekable; it stays open.
         max_pixels (`int`, *optional*, defaults to 8192 * 4320): The largest frame that is accepted.
+        time_limit (`float`, *optional*): Seconds that may be spent on reading this file, whatever is done with what it
+            gives not counted; by default five minutes and five times its length.
 
     Returns:
         [`Media`], a context manager with `duration`, `begin`, `width`, `height`, `has_video`, `has_audio`.
@@ -320,65 +451,7 @@ def open_media(video, max_pixels: int = MAX_PIXELS) -> Media:
     Raises:
         MediaError: one sentence with the file and the reason, if it cannot be opened.
     """
-    return Media(*_open_file(video), max_pixels)
-
-
-def count_clips(duration: float, clip_seconds: float = 1.5) -> int:
-    """The number of clips in a video: a last clip is kept if at least half of it is there; there is always one.
-
-    Only the duration counts, never the number of frames: 5 fps and 60 fps give as many clips.
-    """
-    return max(1, int((duration + TIME_TOLERANCE) / clip_seconds + 0.5))
-
-
-def frame_times(clip: int, clip_seconds: float = 1.5, fps: float = 20) -> np.ndarray:
-    """The moments (seconds) at which clip number `clip` is looked at: `clip_seconds * clip + k / fps`."""
-    return clip * clip_seconds + np.arange(round(clip_seconds * fps)) / fps
-
-
-def resized_shape(height: int, width: int, size: int) -> tuple[int, int]:
-    """(height, width) with the same aspect ratio and a shortest edge of `size`; the longer edge is rounded down."""
-    if width <= height:
-        return size * height // width, size
-    return size, size * width // height
-
-
-def _transforms(media: Media, size: int | None, crop_size: tuple[int, int] | None) -> list:
-    """What the decoder does to each frame, so that a large one never exists more than once."""
-    shape = (media.height, media.width)
-    transforms = []
-    if size is not None:
-        shape = resized_shape(*shape, size)
-        media._check_pixels(shape[1], shape[0])  # a frame of 16 x 8000 grows when its short edge does
-        transforms.append(Resize(shape))
-    if crop_size is not None and shape[0] >= crop_size[0] and shape[1] >= crop_size[1]:
-        transforms.append(CenterCrop(crop_size))
-    return transforms
-
-
-def _frames_shown(decoder: VideoDecoder, times: np.ndarray) -> torch.Tensor:
-    """Frames (T, 3, H, W) displayed at `times` (seconds from the first frame), the last one for later times."""
-    metadata = decoder.metadata
-    begin, end = metadata.begin_stream_seconds, metadata.end_stream_seconds
-    if end <= begin:  # one frame that lasts no time at all
-        return decoder.get_frames_at([0] * len(times)).data
-    # The end itself is already too late for the decoder.
-    moments = np.minimum(begin + times + TIME_TOLERANCE, begin + (end - begin) * (1 - 1e-9))
-    return decoder.get_frames_played_at(moments.tolist()).data
-
-
-def _readable_frames(decoder: VideoDecoder, times: np.ndarray, last: torch.Tensor | None) -> torch.Tensor | None:
-    """The frames of a damaged clip: from the first unreadable one on, the frame before it. None if there is none."""
-    frames = []
-    for time in times:
-        try:
-            last = _frames_shown(decoder, np.array([time]))[0]
-        except DECODER_ERRORS:
-            break
-        frames.append(last)
-    if last is None:
-        return None
-    return torch.stack(frames + [last] * (len(times) - len(frames)))
+    return Media(*_open_file(video), max_pixels, time_limit)
 
 
 def _sound_between(decoder: AudioDecoder, start: float, stop: float) -> np.ndarray | None:

@@ -84,7 +84,7 @@ class VideoBertVideoProcessor(BaseVideoProcessor):
             `torch.FloatTensor` of shape `(frames_per_clip, 3, height, width)`.
 
         Raises:
-            MediaError: A file that cannot be read; after the clips before it, damage before the last clip.
+            MediaError: A file that cannot be read. (Damage inside one is worked around and noted in its `problems`.)
             ValueError: An array that is not a video.
         """
         for frames in self._raw_clips(video, video_fps):
@@ -114,7 +114,7 @@ class VideoBertVideoProcessor(BaseVideoProcessor):
             yield frames[torch.from_numpy(shown)]
 
     def _decoded_shape(self) -> tuple[int | None, tuple[int, int] | None]:
-        """(shortest edge, crop) that the decoder can already produce, so that large frames stay out of memory."""
+        """(shortest edge, crop) that reading can already produce, so that large frames stay out of memory."""
         size, crop = self.size, self.crop_size
         edge = size["shortest_edge"] if self.do_resize and size.get("shortest_edge") else None
         cuts = self.do_center_crop and crop and (edge or not self.do_resize)
