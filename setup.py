@@ -24,6 +24,10 @@ setup(
         "transformers>=5.23,<6",
     ],
     extras_require={
+        # Another engine for the same speech recognisers, quicker on CPUs.
+        "faster-whisper": ["faster-whisper>=1.2"],
+        # Peers that the scripts in benchmarks/ compare with.
+        "benchmarks": ["faster-whisper==1.2.1", "ctranslate2==4.8.5", "av==18.1.0"],
         # What `make demo` needs besides. Piper (GPL-3) is the kitchen's narrator; the package never imports it.
         "demo": ["matplotlib>=3.10", "pillow", "piper-tts>=1.8", "tensorboard>=2.20"],
         "test": [

@@ -9,6 +9,8 @@ from .codebook_videobert import VisualCodebook, VisualCodebookConfig
 from .i3d_videobert import I3DConfig, I3DModel
 from .media_videobert import MediaError
 from .processing_videobert import VideoBertProcessor
+from .speech_videobert import SpeechRecognizer
+from .subtitles_videobert import find_subtitles, read_subtitles
 from .tokenizer_videobert import joint_tokenizer
 from .video_processing_videobert import VideoBertVideoProcessor
 
@@ -26,9 +28,12 @@ __all__ = [
     "I3DConfig",
     "I3DModel",
     "MediaError",
+    "SpeechRecognizer",
     "VideoBertProcessor",
     "VideoBertVideoProcessor",
     "VisualCodebook",
     "VisualCodebookConfig",
+    "find_subtitles",
     "joint_tokenizer",
+    "read_subtitles",
 ]
