@@ -161,6 +161,24 @@ def test_bad_videos_become_rows_and_the_others_go_on(processor, silent_video, tm
     assert processor.tokenize(text)["visual_ids"] == []
 
 
+def test_a_row_from_subtitles_needs_no_recogniser(processor, silent_video, tmp_path):
+    """The row that speech would give, from a file beside the video; a broken file leaves a row that says so."""
+    assert processor.asr_model is None
+    said = [{"text": "Cut it.", "start": 1.0, "end": 2.5}, {"text": "Fry it.", "start": 3.0, "end": 4.5}]
+    cues = "1\n00:00:01,000 --> 00:00:02,500\nCut it.\n\n2\n00:00:03,000 --> 00:00:04,500\nFry it.\n"
+    (tmp_path / "good.srt").write_text(cues)
+    (tmp_path / "broken.srt").write_text("nothing")
+    good, broken = processor.describe(
+        [silent_video] * 2, ["good", "broken"], [tmp_path / "good.srt", tmp_path / "broken.srt"]
+    )
+    assert good["sentences"] == said
+    assert good["has_speech"] and good["error"] is None
+    assert broken["sentences"] == [] and not broken["has_speech"] and "broken.srt: no cue was found" in broken["error"]
+    assert len(broken["features"]) == len(good["features"]) == 3
+    assert processor.transcribe(silent_video, subtitles=said) == said
+    assert processor.tokenize(silent_video, subtitles=said)["sentences"] == said
+
+
 def test_a_narrated_video_becomes_the_row_it_should(kitchen_videos, whisper_tiny, i3d, bert_minilm):
     """The whole real way, Whisper and I3D with real weights: the words that were spoken, when they were spoken."""
     videos, truth = kitchen_videos

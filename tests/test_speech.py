@@ -1,5 +1,6 @@
 """Speech to sentences: nothing invented, no word cut or doubled, every sentence where it was said."""
 
+from itertools import pairwise
 from types import SimpleNamespace
 
 import numpy as np
@@ -244,9 +245,9 @@ class SpelledSpeech:
             yield {"chunks": chunks}
 
 
-def spelled_recognizer():
+def spelled_recognizer(**options):
     """A recogniser of spelled speech, whose voice detection takes what is loud for voice."""
-    recognizer = SpeechRecognizer(SpelledSpeech(), batch_size=3)
+    recognizer = SpeechRecognizer(SpelledSpeech(), batch_size=3, **options)
 
     def detect(waveform):
         loud = np.flatnonzero(np.diff(np.concatenate([[0], np.abs(waveform) > 0, [0]]).astype(int)))
@@ -307,6 +308,89 @@ def test_bad_input_is_named():
     recognizer.asr_model.type = "ctc"
     with pytest.raises(ValueError, match="Whisper"):
         recognizer.transcribe([(spelled([5]), 0.0)])
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"language": "klingon"}, "no language 'klingon'; it knows afrikaans"),
+        ({"task": "sing"}, "'sing'; it must be one of"),
+        ({"engine": "gramophone"}, "'gramophone'; it must be one of"),
+    ],
+)
+def test_options_that_there_are_not(options, message):
+    """Said before anything is loaded."""
+    with pytest.raises(ValueError, match=message):
+        SpeechRecognizer("some/whisper", **options)
+
+
+@pytest.mark.parametrize("options", [{"language": "German"}, {"language": "de"}, {"task": "translate"}])
+def test_a_checkpoint_for_english_refuses_other_languages(options):
+    """It would write English nonsense for them."""
+    with pytest.raises(ValueError, match="hears English only"):
+        spelled_recognizer(**options).transcribe([(spelled([5]), 0.0)])
+
+
+def test_language_and_task_reach_a_multilingual_checkpoint():
+    recognizer = spelled_recognizer(language="German", task="translate")
+    recognizer.asr_model.model.generation_config.is_multilingual = True
+    recognizer.transcribe([(spelled([5]), 0.0)])
+    assert (recognizer.asr_model.options["language"], recognizer.asr_model.options["task"]) == ("de", "translate")
+    english = spelled_recognizer(language="english")  # may be said to one that hears nothing else
+    english.transcribe([(spelled([5]), 0.0)])
+    assert "language" not in english.asr_model.options
+
+
+def test_words_tell_when_they_are_said():
+    """By option, within their sentence, and the sentence is the same without them."""
+    (plain,) = spelled_recognizer().transcribe([(spelled([7, 8]), 0.0)])
+    (timed,) = spelled_recognizer().transcribe([(spelled([7, 8]), 0.0)], word_times=True)
+    assert [{name: value for name, value in s.items() if name != "words"} for s in timed] == plain
+    for sentence in timed:
+        (word,) = sentence["words"]
+        assert word == {"text": sentence["text"], "start": sentence["start"], "end": sentence["end"]}
+
+
+class WatchedSpeech(SpelledSpeech):
+    """Tells whenever it takes a piece."""
+
+    def __init__(self, taken):
+        super().__init__()
+        self.taken = taken
+
+    def __call__(self, inputs, batch_size, **options):
+        def watched():
+            for item in inputs:
+                self.taken()
+                yield item
+
+        return super().__call__(watched(), batch_size, **options)
+
+
+def test_sound_is_read_as_it_is_needed():
+    """Blocks are read while pieces are heard, not all of them first: hours need the memory of minutes."""
+    read, progress = [], []
+    recognizer = spelled_recognizer()
+    recognizer.asr_model = WatchedSpeech(lambda: progress.append(len(read)))
+
+    def blocks():
+        for number in range(40):
+            read.append(number)
+            yield spelled([5] * 15, gap=1.9), number * 30.0
+
+    recognizer.transcribe([blocks()])
+    assert len(read) == 40 and progress[0] <= 5
+    assert all(after - before <= 4 for before, after in pairwise(progress))
+
+
+def test_scripts_without_spaces_still_make_sentences():
+    """Whisper's Chinese words come without spaces; a full stop still ends a sentence, where it was said."""
+    heard = [{"text": text, "timestamp": (i, i + 0.9)} for i, text in enumerate(["切", "柠檬。", "然后", "炒。"])]
+    words = place_words(heard, piece_of((0.0, 5.0)))
+    assert [(s["text"], s["start"], s["end"]) for s in make_sentences(words)] == [
+        ("切柠檬。", 0.0, 1.9),
+        ("然后炒。", 2.0, 3.9),
+    ]
 
 
 # --- real weights -------------------------------------------------------------------------------------------
