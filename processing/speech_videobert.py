@@ -23,6 +23,7 @@ from .sentences_videobert import drop_loops, make_sentences
 TASKS = ("transcribe", "translate")
 # The most tokens that 30 seconds of speech can have; a loop of invented words ends there.
 MAX_TOKENS = 228
+FRAMES_PER_SECOND = 100  # of Whisper's spectrograms
 PROMPT_TOKENS = 4  # start, language, task, times
 # A bar for what is over sooner would only flicker.
 BAR_DELAY = 5
@@ -92,7 +93,7 @@ class SpeechRecognizer:
             raise ValueError(f"there are {len(sounds)} sounds and {len(durations)} durations; they must be as many")
         words = [[] for _ in sounds]
         seconds = [duration or 0 for duration in durations]
-        with logging.tqdm(total=sum(seconds), desc="Speech", unit="s", delay=BAR_DELAY, leave=False) as bar:
+        with logging.tqdm(total=sum(seconds) or None, desc="Speech", unit="s", delay=BAR_DELAY, leave=False) as bar:
             for number, piece, heard in self._heard(sounds):
                 words[number] += place_words(heard, piece)
                 bar.update(max(0, round(sum(seconds[:number]) + piece.stretches[-1][1]) - bar.n))
@@ -250,13 +251,16 @@ def faster_whisper_engine(recognizer: SpeechRecognizer):
                 without_timestamps=False,
                 **options,
             )
-            words = [word for segment in segments for word in segment.words]
-            for clip in clips:
-                yield [
-                    {"text": word.word, "timestamp": (word.start - clip["start"], word.end - clip["start"])}
-                    for word in words
-                    if clip["start"] <= word.start < clip["end"]
+            heard = [[] for _ in batch]
+            for segment in segments:
+                # Told by the frame at which its piece begins: times alone may reach over the end of a piece.
+                number = int(np.searchsorted(edges, (segment.seek + 1) / FRAMES_PER_SECOND)) - 1
+                begin = float(edges[number])
+                heard[number] += [
+                    {"text": word.word, "timestamp": (max(0.0, word.start - begin), word.end - begin)}
+                    for word in segment.words
                 ]
+            yield from heard
 
     return recognize
 
