@@ -11,8 +11,9 @@ from .sentences_videobert import WIDE_STOPS, Word, drop_noises, spread_words
 
 SAMPLE_RATE = 16_000
 PIECE_SECONDS = 28.0
-# Of a pause between stretches of speech this much is kept: enough for Whisper to hear it as one.
-KEPT_PAUSE = 0.6
+# So much sound is kept before and after speech: voice detection misses quiet beginnings, and a recogniser does better
+# with pauses as they are. Only pauses longer than twice that are shortened.
+MARGIN_SECONDS = 1.0
 
 
 @dataclass
@@ -63,7 +64,7 @@ def cut_pieces(spans: list, waveform: np.ndarray) -> list:
         waveform (`np.ndarray`): The sound they lie in.
 
     Returns:
-        `list`: For each piece its stretches (start, end) in samples: the spans, and at most `KEPT_PAUSE` between them.
+        `list`: For each piece its stretches (start, end) in samples: spans with up to `MARGIN_SECONDS` around them.
     """
     if not spans:
         return []
@@ -86,7 +87,7 @@ def _short_spans(spans: list, waveform: np.ndarray, limit: int) -> list:
     """Spans longer than a piece cut at their quietest moments: somebody who never pauses still breathes."""
     short, window = [], SAMPLE_RATE // 20
     # With its margins a span must stay below the limit.
-    longest = limit - SAMPLE_RATE
+    longest = limit - int(2 * MARGIN_SECONDS * SAMPLE_RATE)
     for start, end in spans:
         while end - start > longest:
             searched = np.abs(waveform[start + longest // 2 : start + longest])
@@ -99,8 +100,8 @@ def _short_spans(spans: list, waveform: np.ndarray, limit: int) -> list:
 
 
 def _with_margins(spans: list, length: int) -> list:
-    """Spans widened by half of `KEPT_PAUSE` on both sides, and no further than the middle of the pause."""
-    margin = int(KEPT_PAUSE / 2 * SAMPLE_RATE)
+    """Spans widened by `MARGIN_SECONDS` on both sides, and no further than the middle of the pause."""
+    margin = int(MARGIN_SECONDS * SAMPLE_RATE)
     middles = [(end + start) // 2 for (_, end), (start, _) in pairwise(spans)]
     return [
         (max(start - margin, low), min(end + margin, high))

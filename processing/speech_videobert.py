@@ -17,7 +17,7 @@ from transformers import pipeline
 from transformers.models.whisper.tokenization_whisper import TO_LANGUAGE_CODE
 from transformers.utils import logging
 
-from .pieces_videobert import SAMPLE_RATE, cut_pieces, load_voice_detector, make_piece, place_words
+from .pieces_videobert import MARGIN_SECONDS, SAMPLE_RATE, cut_pieces, load_voice_detector, make_piece, place_words
 from .sentences_videobert import drop_loops, make_sentences
 
 TASKS = ("transcribe", "translate")
@@ -142,9 +142,11 @@ class SpeechRecognizer:
             pieces = cut_pieces(spans, waveform)
             kept = len(waveform)
             if block is not None:
-                kept = max(0, len(waveform) - SAMPLE_RATE)
+                kept = max(0, len(waveform) - int(MARGIN_SECONDS * SAMPLE_RATE))
                 if pieces and spans[-1][1] > kept:
                     kept = pieces.pop()[0][0]
+                elif pieces:  # no sound goes into two pieces
+                    kept = max(kept, pieces[-1][-1][1])
             carried = waveform[kept:]
             for stretches in pieces:
                 yield make_piece(stretches, spans, waveform, start)

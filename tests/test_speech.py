@@ -289,7 +289,8 @@ def test_silence_does_not_even_build_the_recogniser():
 def test_long_sound_in_blocks_is_the_whole_sound(block_seconds):
     """Hours of sound come in blocks: a word on the seam is neither cut nor doubled."""
     words = np.random.default_rng(1).permutation(np.arange(1, 100)).tolist()
-    sound, size = spelled(words, gap=0.7), int(block_seconds * SAMPLE_RATE)
+    # The middle of a gap is a whole tenth of a second: the stand-in hears in tenths.
+    sound, size = spelled(words, gap=0.8), int(block_seconds * SAMPLE_RATE)
     blocks = [(sound[i : i + size], 2.0 + i / SAMPLE_RATE) for i in range(0, len(sound), size)]
     (sentences,) = spelled_recognizer().transcribe([iter(blocks)])
     said = " ".join(texts(sentences)).split()
