@@ -11,7 +11,7 @@ from transformers.processing_utils import ProcessingKwargs, Unpack
 
 from .backbone_videobert import Backbone, load_preprocessing
 from .codebook_videobert import VisualCodebook
-from .media_videobert import MediaError, open_media
+from .media_videobert import MISSING_SECONDS, SAMPLE_RATE, MediaError, open_media
 from .sequence_videobert import joint_sequence
 from .speech_videobert import SpeechRecognizer
 from .subtitles_videobert import read_subtitles
@@ -331,10 +331,23 @@ def _hear(video, problems):
     """The sound of a video in blocks, up to a damaged place; opened when the first block is asked for."""
     try:
         with open_media(video) as media:
-            yield from media.iter_speech()
+            heard = 0.0
+            for block in media.iter_speech():
+                yield block
+                heard += len(block[0]) / SAMPLE_RATE
             problems += media.problems
+            promised = _promised_sound(media) if heard else 0.0
+            if promised > heard + MISSING_SECONDS:
+                problems.append(f"{media.name}: only {heard:.1f} of {promised:.1f} s of sound are there")
     except MediaError as error:
         problems.append(str(error))
+
+
+def _promised_sound(media):
+    """Seconds of sound that the file claims to have. Some formats know only the length of the whole file, which beside
+    pictures says nothing about the sound."""
+    claims = media.sound_decoder().metadata
+    return float(claims.duration_seconds_from_header or (0 if media.has_video else claims.duration_seconds) or 0)
 
 
 def _subtitle_zero(media):
