@@ -14,12 +14,13 @@ class StandIn:
     asr_options = None
 
     def __init__(self, killed_after=None):
-        self.asked, self.killed_after = [], killed_after
+        self.asked, self.given, self.killed_after = [], [], killed_after
 
     def describe(self, videos, names, subtitles):
         if self.killed_after is not None and len(self.asked) >= self.killed_after:
             raise KeyboardInterrupt
         self.asked += names
+        self.given += subtitles
         return [self.row(name) for name in names]
 
     def row(self, name):
@@ -81,6 +82,21 @@ def test_features_of_two_networks_never_mix(tmp_path):
     other.backbone = "models/other_eyes"
     with pytest.raises(ValueError, match="begun with .*'models/eyes'.* not with .*'models/other_eyes'"):
         extract_features(videos(3), other, tmp_path)
+
+
+def test_sentences_of_two_languages_never_mix(tmp_path):
+    extract_features(videos(2), StandIn(), tmp_path)
+    other = StandIn()
+    other.asr_options = {"language": "de", "batch_size": 4}
+    with pytest.raises(ValueError, match="begun with .*not with .*'language': 'de'"):
+        extract_features(videos(3), other, tmp_path)
+
+
+def test_subtitles_reach_the_videos_they_belong_to(tmp_path):
+    """A shard holds videos with subtitles beside videos that are heard."""
+    processor = StandIn()
+    build_corpus(videos(4), processor, tmp_path, levels=1, branches=3, subtitles={"v2": "v2.srt"})
+    assert processor.given == [None, None, "v2.srt", None]
 
 
 def test_nothing_to_fit_on_is_said(tmp_path):

@@ -1,6 +1,7 @@
 """Protects the one door for users: the joint sequence, what is saved and loaded, rows out of good and bad videos."""
 
 import subprocess
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -142,6 +143,19 @@ def test_save_and_load_keep_everything(processor, silent_video, tmp_path):
     assert torch.equal(again(text="cut", videos=[3])["input_ids"], processor(text="cut", videos=[3])["input_ids"])
     again.save_pretrained(tmp_path / "twice")
     assert isinstance(AutoProcessor.from_pretrained(tmp_path / "twice"), VideoBertProcessor)
+
+
+def test_how_speech_is_heard_is_saved(tiny_text_model, tiny_backbone, tmp_path):
+    """Language and task travel with the processor; a ready-made pipeline is saved by the name of its model."""
+    ready = SimpleNamespace(model=SimpleNamespace(name_or_path="openai/whisper-small"), type="seq2seq_whisper")
+    options = {"language": "de", "task": "translate", "batch_size": 4}
+    processor = VideoBertProcessor.from_models(tiny_text_model, ready, tiny_backbone, asr_options=options)
+    assert processor._speech().asr_model is ready
+    processor.save_pretrained(tmp_path)
+    again = VideoBertProcessor.from_pretrained(tmp_path)
+    assert (again.asr_model, again.asr_options) == ("openai/whisper-small", options)
+    recognizer = again._speech()
+    assert (recognizer.language, recognizer.task, recognizer.batch_size) == ("de", "translate", 4)
 
 
 def test_processor_without_a_codebook_survives_saving(tiny_text_model, tiny_backbone, tmp_path):
