@@ -353,7 +353,7 @@ def main():
 
 def measure(options, work):
     repeats = 1 if options.smoke else options.repeats
-    spoken = spoken_sentences(2 if options.smoke else 10)
+    spoken = spoken_sentences(2 if options.smoke else 8)
     ours, others = build_recognizers()
     recognizers = {
         name: lambda waveform, ears=ears: ears.transcribe([(waveform, 0.0)])[0] for name, ears in ours.items()
