@@ -92,11 +92,13 @@ class SpeechRecognizer:
         if len(durations) != len(sounds):
             raise ValueError(f"there are {len(sounds)} sounds and {len(durations)} durations; they must be as many")
         words = [[] for _ in sounds]
-        seconds = [duration or 0 for duration in durations]
+        seconds, shown = [duration or 0 for duration in durations], 0
         with logging.tqdm(total=sum(seconds) or None, desc="Speech", unit="s", delay=BAR_DELAY, leave=False) as bar:
             for number, piece, heard in self._heard(sounds):
                 words[number] += place_words(heard, piece)
-                bar.update(max(0, round(sum(seconds[:number]) + piece.stretches[-1][1]) - bar.n))
+                reached = max(shown, round(sum(seconds[:number]) + piece.stretches[-1][1]))
+                bar.update(reached - shown)
+                shown = reached
         return [
             make_sentences(drop_loops(heard), duration, word_times)
             for heard, duration in zip(words, durations, strict=True)

@@ -9,6 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from packaged import packaged_weights
+from transformers.utils import logging
 
 from processing.pieces_videobert import PIECE_SECONDS, SAMPLE_RATE, Piece, cut_pieces, place_words
 from processing.sentences_videobert import Word, drop_loops, ends_sentence, make_sentences, normalize_text
@@ -261,6 +262,15 @@ def spelled(words, gap=1.0):
     """A sound that says the numbers 1 … 99, a tenth of a second each, after a gap each."""
     sound = [np.concatenate([np.zeros(int(gap * SAMPLE_RATE)), np.full(1600, word / 100)]) for word in words]
     return np.concatenate(sound).astype(np.float32)
+
+
+def test_progress_bars_can_be_switched_off():
+    """The switch of transformers holds here too."""
+    logging.disable_progress_bar()
+    try:
+        assert texts(spelled_recognizer().transcribe([(spelled([7]), 0.0)], [5.0])[0]) == ["7."]
+    finally:
+        logging.enable_progress_bar()
 
 
 def test_sounds_are_recognised_together():
