@@ -90,19 +90,21 @@ def spoken_sentences(videos):
 def lay_out(spoken, pause_share, seed):
     """One sound of all sentences in a random order: (waveform, [(text, start, end)]).
 
-    A breath of 0.1 to 0.35 s follows each; if pauses are wanted, a long one after every fifth makes up their share.
+    A breath of 0.1 to 0.35 s follows each; if pauses are wanted, a long one after every fifth makes up their share of
+    the whole, in which breaths do not count.
     """
-    rng, parts, truth, place, silent = np.random.default_rng(seed), [], [], 0, 0
+    rng, parts, truth, place, paused = np.random.default_rng(seed), [], [], 0, 0
     for count, number in enumerate(rng.permutation(len(spoken)), 1):
         text, sound = spoken[number]
         truth.append((text, place / SAMPLE_RATE, (place + len(sound)) / SAMPLE_RATE))
-        breath = int(rng.uniform(0.1, 0.35) * SAMPLE_RATE)
-        pause = 0
-        if count % 5 == 0:
-            pause = max(0, int(pause_share / (1 - pause_share) * (place + len(sound) - silent)) - silent)
-        silent += breath + pause if pause_share else 0
-        parts += [sound, np.zeros(breath + pause)]
-        place += len(sound) + breath + pause
+        place += len(sound)
+        silence = int(rng.uniform(0.1, 0.35) * SAMPLE_RATE)
+        if count % 5 == 0 or count == len(spoken):
+            pause = int(pause_share / (1 - pause_share) * (place + silence - paused)) - paused
+            paused += pause
+            silence += pause
+        parts += [sound, np.zeros(silence)]
+        place += silence
     waveform = np.concatenate(parts)
     return (waveform + rng.normal(0, 0.0015, len(waveform))).astype(np.float32), truth
 
@@ -392,8 +394,8 @@ def measure(options, work):
         for name in ours:
             heard[name] = [(reference, as_text(sentences)) for reference, sentences in heard[name]]
         figures["error_rate"]["real"] = {name: error_rate(pairs) for name, pairs in heard.items()}
-    else:
-        print("without the real speech of ../shared/media: the kitchen alone")
+    elif not options.smoke:
+        print("the folder ../shared/media is not there: the kitchen alone, without real speech")
     for key, name in (("wer", "ours"), ("wer_pipeline", "plain")):
         figures[key] = statistics.mean(rates[name] for rates in figures["error_rate"].values())
 
