@@ -1,6 +1,7 @@
 """Our ears beside the plain Whisper pipeline and faster-whisper, all on the same weights (tiny.en).
 
     python benchmarks/speech.py --json benchmarks/results/speech.json   # about ten minutes on two cores
+    python benchmarks/speech.py --parts memory                          # a part of it
     python benchmarks/speech.py --smoke                                 # toy sizes, about a minute: shows that it runs
 
 The truth: sentences of the kitchen, spoken by its narrator, laid out with a third of pauses and without any, which say
@@ -64,8 +65,18 @@ REAL = (
 )
 COMPARED = ("ours", "plain")
 NEAR_CUT = 2.0
-# Speech in the long sound: this much of each minute.
-SPEECH_OF_A_MINUTE = 6.0
+# Speech in the long sound: so much of each minute that ten minutes fill a batch of pieces.
+SPEECH_OF_A_MINUTE = 20.0
+KEYS = (
+    "wer",
+    "wer_pipeline",
+    "speed_with_pauses",
+    "speed_without_pauses",
+    "cut_recall",
+    "words_on_no_speech",
+    "time_error_median",
+    "rss_ratio_2h_10min",
+)
 normalize = EnglishTextNormalizer({})
 
 
@@ -238,7 +249,7 @@ def cut_times(recognizer, waveform):
 
 
 def cut_recall(truth, cuts, ours, plain):
-    """(recall of ours near the cuts, of `plain` there, of ours everywhere)"""
+    """(recall of ours near the cuts, of `plain` there, of ours everywhere, the number of words near cuts)"""
     words = timed_words(truth)
     near = [bool((np.abs(cuts - time) <= NEAR_CUT).any()) for _, time in words]
     found = [align([word for word, _ in words], words_of(text))[1] for text in (ours, plain)]
@@ -246,7 +257,7 @@ def cut_recall(truth, cuts, ours, plain):
         sum(match is not None for match, close in zip(matches, near, strict=True) if close) / max(1, sum(near))
         for matches in found
     ]
-    return *recalls, sum(match is not None for match in found[0]) / len(words)
+    return *recalls, sum(match is not None for match in found[0]) / len(words), sum(near)
 
 
 def time_errors(truth, sentences):
@@ -296,7 +307,7 @@ def write_long_sound(path, minutes, spoken):
         file.setframerate(SAMPLE_RATE)
         for minute in range(minutes):
             sound = backgrounds[minute % len(backgrounds)].copy() * 0.3
-            place = int(rng.uniform(5, 40) * SAMPLE_RATE)
+            place = int(rng.uniform(5, 32) * SAMPLE_RATE)
             limit = place + int(SPEECH_OF_A_MINUTE * SAMPLE_RATE)
             while place < limit:
                 said = spoken[rng.integers(len(spoken))][1]
@@ -319,25 +330,13 @@ def hear_file(path):
     print(json.dumps({"megabytes": peak_megabytes(), "sentences": len(sentences)}))
 
 
-def memory(minutes, spoken, work):
-    figures = {}
-    for length in minutes:
-        path = Path(work) / f"{length}.wav"
-        write_long_sound(path, length, spoken)
-        done = subprocess.run(
-            [sys.executable, __file__, "--hear", str(path)], capture_output=True, text=True, check=True
-        )
-        figures[f"{length} min"] = json.loads(done.stdout.splitlines()[-1])
-        path.unlink()
-    return figures
-
-
 # --- the run ---------------------------------------------------------------------------------------------------------
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--json", type=Path, help="write the figures here too")
+    parser.add_argument("--json", type=Path, help="write the figures here too; those of other parts stay in it")
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, help="what to measure; default: all")
     parser.add_argument("--smoke", action="store_true", help="toy sizes")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--hear", type=Path, help=argparse.SUPPRESS)
@@ -346,16 +345,17 @@ def main():
     logging.disable_progress_bar()
     if options.hear:
         return hear_file(options.hear)
-    with tempfile.TemporaryDirectory() as work:
-        figures = measure(options, Path(work))
-    show(figures)
-    if options.json:
-        options.json.write_text(json.dumps(figures, indent=2) + "\n")
-
-
-def measure(options, work):
-    repeats = 1 if options.smoke else options.repeats
+    figures = json.loads(options.json.read_text()) if options.json and options.json.exists() else {}
     spoken = spoken_sentences(2 if options.smoke else 8)
+    for part in options.parts:
+        figures |= PARTS[part](options, spoken)
+        if options.json:
+            options.json.write_text(json.dumps(figures, indent=2) + "\n")
+    show(figures)
+
+
+def measure_words(options, spoken):
+    """Words, times and speed, on the kitchen's speech and on real speech."""
     ours, others = build_recognizers()
     recognizers = {
         name: lambda waveform, ears=ears: ears.transcribe([(waveform, 0.0)])[0] for name, ears in ours.items()
@@ -367,7 +367,7 @@ def measure(options, work):
     figures, kitchen, cuts, errors = {"seconds": {}}, {name: [] for name in recognizers}, [], []
     for kind, share in (("with_pauses", 1 / 3), ("without_pauses", 0.0)):
         waveform, truth = lay_out(spoken, share, seed=len(kind))
-        heard, seconds = run_in_turn(recognizers, waveform, repeats)
+        heard, seconds = run_in_turn(recognizers, waveform, 1 if options.smoke else options.repeats)
         figures["seconds"][kind] = {name: statistics.median(values) for name, values in seconds.items()}
         figures["seconds"][kind]["of sound"] = len(waveform) / SAMPLE_RATE
         pairs = zip(seconds["plain"], seconds["ours"], strict=True)
@@ -379,60 +379,73 @@ def measure(options, work):
         cuts.append(cut_recall(truth, cut_times(ours["ours"], waveform), texts["ours"], texts["plain"]))
         errors += time_errors(truth, heard["ours"])
     figures["error_rate"] = {"kitchen": {name: error_rate(pairs) for name, pairs in kitchen.items()}}
-    figures["recall"] = dict(
-        zip(("ours near cuts", "plain near cuts", "ours"), np.mean(cuts, axis=0).tolist(), strict=True)
-    )
+    names = ("ours near cuts", "plain near cuts", "ours", "words near cuts")
+    figures["recall"] = dict(zip(names, np.mean(cuts, axis=0).tolist(), strict=True))
     figures["cut_recall"] = figures["recall"]["ours near cuts"] / figures["recall"]["plain near cuts"]
     figures["time_error_median"], figures["timed_edges"] = statistics.median(errors), len(errors)
 
-    real = {} if options.smoke else real_speech()
-    if real:
-        heard = {
-            name: [(reference, recognize(waveform)) for waveform, reference in real.values()]
-            for name, recognize in recognizers.items()
-        }
-        for name in ours:
-            heard[name] = [(reference, as_text(sentences)) for reference, sentences in heard[name]]
+    if real := {} if options.smoke else real_speech():
+        heard = {}
+        for name, recognize in recognizers.items():
+            results = [recognize(waveform) for waveform, _ in real.values()]
+            texts = [as_text(result) if name in ours else result for result in results]
+            heard[name] = [(reference, text) for (_, reference), text in zip(real.values(), texts, strict=True)]
         figures["error_rate"]["real"] = {name: error_rate(pairs) for name, pairs in heard.items()}
     elif not options.smoke:
         print("the folder ../shared/media is not there: the kitchen alone, without real speech")
     for key, name in (("wer", "ours"), ("wer_pipeline", "plain")):
         figures[key] = statistics.mean(rates[name] for rates in figures["error_rate"].values())
-
-    silent = sounds_without_speech(5 if options.smoke else 40)
-    said = ours["ours"].transcribe([(sound, 0.0) for sound in silent.values()])
-    figures["no_speech"] = {
-        name: len(as_text(sentences).split()) for name, sentences in zip(silent, said, strict=True)
-    }
-    figures["words_on_no_speech"] = sum(figures["no_speech"].values())
-    figures["plain_on_no_speech"] = sum(len(others["plain"](sound).split()) for sound in silent.values())
-
-    short, long = (1, 3) if options.smoke else (10, 120)
-    figures["memory"] = memory((short, long), spoken, work)
-    figures["rss_ratio_2h_10min"] = (
-        figures["memory"][f"{long} min"]["megabytes"] / figures["memory"][f"{short} min"]["megabytes"]
-    )
     return figures
 
 
+def measure_no_speech(options, _spoken):
+    """Words that are invented where nobody speaks."""
+    ours, others = build_recognizers()
+    sounds = sounds_without_speech(5 if options.smoke else 40)
+    said = ours["ours"].transcribe([(sound, 0.0) for sound in sounds.values()])
+    words = {name: len(as_text(sentences).split()) for name, sentences in zip(sounds, said, strict=True)}
+    plain = sum(len(others["plain"](sound).split()) for sound in sounds.values())
+    return {"no_speech": words, "words_on_no_speech": sum(words.values()), "plain_on_no_speech": plain}
+
+
+def measure_memory(options, spoken):
+    """Peak memory of hearing a short and a long sound, in processes of their own."""
+    figures, (short, long) = {}, (5, 10) if options.smoke else (10, 120)
+    for minutes in (short, long):
+        with tempfile.TemporaryDirectory() as work:
+            path = Path(work) / "sound.wav"
+            write_long_sound(path, minutes, spoken)
+            command = [sys.executable, __file__, "--hear", str(path)]
+            done = subprocess.run(command, capture_output=True, text=True, check=True)
+        figures[f"{minutes} min"] = json.loads(done.stdout.splitlines()[-1])
+    ratio = figures[f"{long} min"]["megabytes"] / figures[f"{short} min"]["megabytes"]
+    return {"memory": figures, "rss_ratio_2h_10min": ratio}
+
+
+PARTS = {"words": measure_words, "no_speech": measure_no_speech, "memory": measure_memory}
+
+
 def show(figures):
-    rates, seconds = figures["error_rate"], figures["seconds"]
+    if "error_rate" in figures:
+        show_words(figures["error_rate"], figures["seconds"])
+        print("recall:", ", ".join(f"{name} {value:.4g}" for name, value in figures["recall"].items()))
+    if "no_speech" in figures:
+        print(
+            f"words where nobody speaks: ours {figures['words_on_no_speech']}, plain {figures['plain_on_no_speech']}"
+        )
+    if "memory" in figures:
+        print("memory:", ", ".join(f"{name} {value['megabytes']:.0f} MB" for name, value in figures["memory"].items()))
+    for key in KEYS:
+        print(f"{key}: {figures[key]:.4g}" if key in figures else f"{key}: not measured")
+
+
+def show_words(rates, seconds):
     print(f"{'':22}" + "".join(f"{f'WER {kind}':>14}" for kind in rates) + f"{'s, pauses':>12}{'s, no pause':>13}")
     for name in rates["kitchen"]:
         line = "".join(f"{rates[kind][name]:14.2%}" for kind in rates)
         print(f"{name:22}{line}{seconds['with_pauses'][name]:12.1f}{seconds['without_pauses'][name]:13.1f}")
-    print(
-        f"seconds of sound: {seconds['with_pauses']['of sound']:.0f} and {seconds['without_pauses']['of sound']:.0f}"
-    )
-    print(
-        f"words in sound without speech: ours {figures['words_on_no_speech']}, plain {figures['plain_on_no_speech']}"
-    )
-    print("recall:", ", ".join(f"{name} {value:.2%}" for name, value in figures["recall"].items()))
-    print("memory:", ", ".join(f"{name} {value['megabytes']:.0f} MB" for name, value in figures["memory"].items()))
-    for key in ("wer", "wer_pipeline", "speed_with_pauses", "speed_without_pauses", "cut_recall"):
-        print(f"{key}: {figures[key]:.4f}")
-    for key in ("words_on_no_speech", "time_error_median", "rss_ratio_2h_10min"):
-        print(f"{key}: {figures[key]:.3f}")
+    lengths = [f"{seconds[kind]['of sound']:.0f} s" for kind in ("with_pauses", "without_pauses")]
+    print("sounds of", " and ".join(lengths))
 
 
 if __name__ == "__main__":
