@@ -339,6 +339,7 @@ def main():
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, help="what to measure; default: all")
     parser.add_argument("--smoke", action="store_true", help="toy sizes")
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--only_plain", action="store_true", help="of the peers only the one that the figures need")
     parser.add_argument("--hear", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     logging.set_verbosity_error()
@@ -361,6 +362,9 @@ def measure_words(options, spoken):
         name: lambda waveform, ears=ears: ears.transcribe([(waveform, 0.0)])[0] for name, ears in ours.items()
     }
     recognizers |= others
+    if options.only_plain:
+        recognizers = {name: recognizers[name] for name in COMPARED}
+        ours = {"ours": ours["ours"]}
     for recognize in recognizers.values():  # what is built or compiled at first use
         recognize(spoken[0][1])
 
