@@ -1,7 +1,7 @@
 """Our ears beside the plain Whisper pipeline and faster-whisper, all on the same weights (tiny.en).
 
     python benchmarks/speech.py --json benchmarks/results/speech.json   # about ten minutes on two cores
-    python benchmarks/speech.py --parts memory                          # a part of it
+    python benchmarks/speech.py --parts real --json benchmarks/results/speech.json   # a part; the others stay
     python benchmarks/speech.py --smoke                                 # toy sizes, about a minute: shows that it runs
 
 The truth: sentences of the kitchen, spoken by its narrator, laid out with a third of pauses and without any, which say
@@ -29,6 +29,7 @@ import sys
 import tempfile
 import time
 import wave
+from functools import cache, partial
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -161,8 +162,9 @@ def sounds_without_speech(seconds):
 # --- recognisers: from a waveform to its words -----------------------------------------------------------------------
 
 
+@cache
 def build_recognizers():
-    """By name a function from a waveform to its text, and from a waveform to its sentences where they are ours."""
+    """By name our own ears, and of the others functions from a waveform to its text."""
     asr = pipeline("automatic-speech-recognition", str(weights_folder("whisper-tiny.en")))
 
     def piped(**options):
@@ -223,10 +225,10 @@ def align(truth, heard):
     return int(costs[-1, -1]), matches
 
 
-def error_rate(pairs):
-    """Errors over true words, of (true text, heard text) pairs together."""
+def errors_of(pairs):
+    """(errors, true words) of (true text, heard text) pairs together."""
     errors = [align(words_of(truth), words_of(heard))[0] for truth, heard in pairs]
-    return sum(errors) / sum(len(words_of(truth)) for truth, _ in pairs)
+    return sum(errors), sum(len(words_of(truth)) for truth, _ in pairs)
 
 
 def timed_words(truth):
@@ -248,16 +250,15 @@ def cut_times(recognizer, waveform):
     return np.array(sorted(edges)) / SAMPLE_RATE
 
 
-def cut_recall(truth, cuts, ours, plain):
-    """(recall of ours near the cuts, of `plain` there, of ours everywhere, the number of words near cuts)"""
+def words_near_cuts(truth, cuts, ours, plain):
+    """How many true words lie near a cut, and how many of them each side hears."""
     words = timed_words(truth)
     near = [bool((np.abs(cuts - time) <= NEAR_CUT).any()) for _, time in words]
-    found = [align([word for word, _ in words], words_of(text))[1] for text in (ours, plain)]
-    recalls = [
-        sum(match is not None for match, close in zip(matches, near, strict=True) if close) / max(1, sum(near))
-        for matches in found
-    ]
-    return *recalls, sum(match is not None for match in found[0]) / len(words), sum(near)
+    counts = {"words": sum(near)}
+    for name, text in (("ours", ours), ("plain", plain)):
+        matches = align([word for word, _ in words], words_of(text))[1]
+        counts[name] = sum(match is not None for match, close in zip(matches, near, strict=True) if close)
+    return counts
 
 
 def time_errors(truth, sentences):
@@ -349,57 +350,62 @@ def main():
     figures = json.loads(options.json.read_text()) if options.json and options.json.exists() else {}
     spoken = spoken_sentences(2 if options.smoke else 8)
     for part in options.parts:
-        figures |= PARTS[part](options, spoken)
-        if options.json:
+        figures |= {part: PARTS[part](options, spoken)}
+        figures |= summary(figures)
+        if options.json:  # after each part, so that no measured figure is lost
             options.json.write_text(json.dumps(figures, indent=2) + "\n")
     show(figures)
 
 
-def measure_words(options, spoken):
-    """Words, times and speed, on the kitchen's speech and on real speech."""
+def chosen_recognizers(options, spoken):
+    """By name functions from a waveform to (text, sentences; `None` of the others), warmed up; and our own ears."""
     ours, others = build_recognizers()
-    recognizers = {
-        name: lambda waveform, ears=ears: ears.transcribe([(waveform, 0.0)])[0] for name, ears in ours.items()
-    }
-    recognizers |= others
+
+    def heard_by(ears):
+        def recognize(waveform):
+            (sentences,) = ears.transcribe([(waveform, 0.0)])
+            return as_text(sentences), sentences
+
+        return recognize
+
+    recognizers = {name: heard_by(ears) for name, ears in ours.items()}
+    recognizers |= {name: lambda waveform, hear=hear: (hear(waveform), None) for name, hear in others.items()}
     if options.only_plain:
         recognizers = {name: recognizers[name] for name in COMPARED}
-        ours = {"ours": ours["ours"]}
     for recognize in recognizers.values():  # what is built or compiled at first use
         recognize(spoken[0][1])
+    return recognizers, ours["ours"]
 
-    figures, kitchen, cuts, errors = {"seconds": {}}, {name: [] for name in recognizers}, [], []
-    for kind, share in (("with_pauses", 1 / 3), ("without_pauses", 0.0)):
-        waveform, truth = lay_out(spoken, share, seed=len(kind))
-        heard, seconds = run_in_turn(recognizers, waveform, 1 if options.smoke else options.repeats)
-        figures["seconds"][kind] = {name: statistics.median(values) for name, values in seconds.items()}
-        figures["seconds"][kind]["of sound"] = len(waveform) / SAMPLE_RATE
-        pairs = zip(seconds["plain"], seconds["ours"], strict=True)
-        figures[f"speed_{kind}"] = statistics.median(theirs / mine for theirs, mine in pairs)
-        texts = {name: as_text(result) if name in ours else result for name, result in heard.items()}
-        reference = " ".join(text for text, _, _ in truth)
-        for name, text in texts.items():
-            kitchen[name].append((reference, text))
-        cuts.append(cut_recall(truth, cut_times(ours["ours"], waveform), texts["ours"], texts["plain"]))
-        errors += time_errors(truth, heard["ours"])
-    figures["error_rate"] = {"kitchen": {name: error_rate(pairs) for name, pairs in kitchen.items()}}
-    names = ("ours near cuts", "plain near cuts", "ours", "words near cuts")
-    figures["recall"] = dict(zip(names, np.mean(cuts, axis=0).tolist(), strict=True))
-    figures["cut_recall"] = figures["recall"]["ours near cuts"] / figures["recall"]["plain near cuts"]
-    figures["time_error_median"], figures["timed_edges"] = statistics.median(errors), len(errors)
 
-    if real := {} if options.smoke else real_speech():
-        heard = {}
+def measure_kitchen(options, spoken, pause_share):
+    """Words, times, cuts and speed on the kitchen's speech."""
+    recognizers, ears = chosen_recognizers(options, spoken)
+    waveform, truth = lay_out(spoken, pause_share, seed=1)
+    heard, seconds = run_in_turn(recognizers, waveform, 1 if options.smoke else options.repeats)
+    reference = " ".join(text for text, _, _ in truth)
+    pairs = zip(seconds["plain"], seconds["ours"], strict=True)
+    return {
+        "seconds_of_sound": len(waveform) / SAMPLE_RATE,
+        "seconds": {name: statistics.median(values) for name, values in seconds.items()},
+        "speed": statistics.median(theirs / mine for theirs, mine in pairs),
+        "errors": {name: errors_of([(reference, text)]) for name, (text, _) in heard.items()},
+        "near_cuts": words_near_cuts(truth, cut_times(ears, waveform), heard["ours"][0], heard["plain"][0]),
+        "time_errors": time_errors(truth, heard["ours"][1]),
+    }
+
+
+def measure_real(options, spoken):
+    """Words of real speech."""
+    sounds = {} if options.smoke else real_speech()
+    if not sounds:
+        print("the folder ../shared/media is not there, or not wanted: the kitchen alone, without real speech")
+        return {}
+    recognizers, _ = chosen_recognizers(options, spoken)
+    errors = {name: [] for name in recognizers}
+    for waveform, reference in sounds.values():
         for name, recognize in recognizers.items():
-            results = [recognize(waveform) for waveform, _ in real.values()]
-            texts = [as_text(result) if name in ours else result for result in results]
-            heard[name] = [(reference, text) for (_, reference), text in zip(real.values(), texts, strict=True)]
-        figures["error_rate"]["real"] = {name: error_rate(pairs) for name, pairs in heard.items()}
-    elif not options.smoke:
-        print("the folder ../shared/media is not there: the kitchen alone, without real speech")
-    for key, name in (("wer", "ours"), ("wer_pipeline", "plain")):
-        figures[key] = statistics.mean(rates[name] for rates in figures["error_rate"].values())
-    return figures
+            errors[name].append((reference, recognize(waveform)[0]))
+    return {"errors": {name: errors_of(pairs) for name, pairs in errors.items()}}
 
 
 def measure_no_speech(options, _spoken):
@@ -407,49 +413,85 @@ def measure_no_speech(options, _spoken):
     ours, others = build_recognizers()
     sounds = sounds_without_speech(5 if options.smoke else 40)
     said = ours["ours"].transcribe([(sound, 0.0) for sound in sounds.values()])
-    words = {name: len(as_text(sentences).split()) for name, sentences in zip(sounds, said, strict=True)}
-    plain = sum(len(others["plain"](sound).split()) for sound in sounds.values())
-    return {"no_speech": words, "words_on_no_speech": sum(words.values()), "plain_on_no_speech": plain}
+    return {
+        "ours": {name: len(as_text(sentences).split()) for name, sentences in zip(sounds, said, strict=True)},
+        "plain": {name: len(others["plain"](sound).split()) for name, sound in sounds.items()},
+    }
 
 
 def measure_memory(options, spoken):
     """Peak memory of hearing a short and a long sound, in processes of their own."""
-    figures, (short, long) = {}, (5, 10) if options.smoke else (10, 120)
-    for minutes in (short, long):
+    figures = {}
+    for name, minutes in zip(("short", "long"), (5, 10) if options.smoke else (10, 120), strict=True):
         with tempfile.TemporaryDirectory() as work:
             path = Path(work) / "sound.wav"
             write_long_sound(path, minutes, spoken)
             command = [sys.executable, __file__, "--hear", str(path)]
             done = subprocess.run(command, capture_output=True, text=True, check=True)
-        figures[f"{minutes} min"] = json.loads(done.stdout.splitlines()[-1])
-    ratio = figures[f"{long} min"]["megabytes"] / figures[f"{short} min"]["megabytes"]
-    return {"memory": figures, "rss_ratio_2h_10min": ratio}
+        figures[name] = {"minutes": minutes, **json.loads(done.stdout.splitlines()[-1])}
+    return figures
 
 
-PARTS = {"words": measure_words, "no_speech": measure_no_speech, "memory": measure_memory}
+PARTS = {
+    "with_pauses": partial(measure_kitchen, pause_share=1 / 3),
+    "without_pauses": partial(measure_kitchen, pause_share=0.0),
+    "real": measure_real,
+    "no_speech": measure_no_speech,
+    "memory": measure_memory,
+}
+
+
+def summary(figures):
+    """The figures that the parts measured so far add up to."""
+    kitchen = [figures[part] for part in ("with_pauses", "without_pauses") if part in figures]
+    found = {f"speed_{part}": figures[part]["speed"] for part in ("with_pauses", "without_pauses") if part in figures}
+    if len(kitchen) == 2:
+        near = [part["near_cuts"] for part in kitchen]
+        found["cut_recall"] = sum(cuts["ours"] for cuts in near) / max(1, sum(cuts["plain"] for cuts in near))
+        found["time_error_median"] = statistics.median(kitchen[0]["time_errors"] + kitchen[1]["time_errors"])
+        if "real" in figures:
+            rates = error_rates(figures)
+            for key, name in (("wer", "ours"), ("wer_pipeline", "plain")):
+                found[key] = statistics.mean(kind[name] for kind in rates.values())
+    if "no_speech" in figures:
+        found["words_on_no_speech"] = sum(figures["no_speech"]["ours"].values())
+    if "memory" in figures:
+        sizes = figures["memory"]
+        found["rss_ratio_2h_10min"] = sizes["long"]["megabytes"] / sizes["short"]["megabytes"]
+    return found
+
+
+def error_rates(figures):
+    """Word error rates by kind of speech and recogniser."""
+    kinds = {"kitchen": [figures["with_pauses"], figures["without_pauses"]], "real": [figures["real"]]}
+    rates = {}
+    for kind, parts in kinds.items():
+        counts = [part["errors"] for part in parts if part]
+        if counts:
+            rates[kind] = {
+                name: sum(count[name][0] for count in counts) / sum(count[name][1] for count in counts)
+                for name in counts[0]
+            }
+    return rates
 
 
 def show(figures):
-    if "error_rate" in figures:
-        show_words(figures["error_rate"], figures["seconds"])
-        print("recall:", ", ".join(f"{name} {value:.4g}" for name, value in figures["recall"].items()))
+    for part in ("with_pauses", "without_pauses", "real"):
+        if not figures.get(part):
+            continue
+        length = f", {figures[part]['seconds_of_sound']:.0f} s" if "seconds" in figures[part] else ""
+        print(f"{part.replace('_', ' ')}{length}:")
+        for name, (errors, words) in figures[part]["errors"].items():
+            took = f"{figures[part]['seconds'][name]:8.1f} s" if "seconds" in figures[part] else ""
+            print(f"  {name:22}{errors:5} errors in {words} words {errors / words:8.2%}{took}")
+        if "near_cuts" in figures[part]:
+            print("  near cuts:", figures[part]["near_cuts"])
     if "no_speech" in figures:
-        print(
-            f"words where nobody speaks: ours {figures['words_on_no_speech']}, plain {figures['plain_on_no_speech']}"
-        )
+        print("words where nobody speaks:", figures["no_speech"])
     if "memory" in figures:
-        print("memory:", ", ".join(f"{name} {value['megabytes']:.0f} MB" for name, value in figures["memory"].items()))
+        print("memory:", figures["memory"])
     for key in KEYS:
         print(f"{key}: {figures[key]:.4g}" if key in figures else f"{key}: not measured")
-
-
-def show_words(rates, seconds):
-    print(f"{'':22}" + "".join(f"{f'WER {kind}':>14}" for kind in rates) + f"{'s, pauses':>12}{'s, no pause':>13}")
-    for name in rates["kitchen"]:
-        line = "".join(f"{rates[kind][name]:14.2%}" for kind in rates)
-        print(f"{name:22}{line}{seconds['with_pauses'][name]:12.1f}{seconds['without_pauses'][name]:13.1f}")
-    lengths = [f"{seconds[kind]['of sound']:.0f} s" for kind in ("with_pauses", "without_pauses")]
-    print("sounds of", " and ".join(lengths))
 
 
 if __name__ == "__main__":
