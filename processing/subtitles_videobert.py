@@ -6,6 +6,7 @@ are told apart from what is said twice by their times.
 
 import csv
 import html
+import io
 import json
 import math
 import os
@@ -195,9 +196,13 @@ def _is_columns(content: dict) -> bool:
 
 
 def _csv_cues(text: str, name: str) -> list:
-    rows = csv.DictReader(text.splitlines())
-    if not _is_columns(dict.fromkeys(rows.fieldnames or ())):
-        raise ValueError(f"{name}: its first line must name the columns start, end and text, not {rows.fieldnames}")
+    try:
+        reader = csv.DictReader(io.StringIO(text, newline=""))
+        columns, rows = reader.fieldnames or [], list(reader)
+    except csv.Error as error:
+        raise ValueError(f"{name}: not readable as CSV ({error})") from error
+    if not _is_columns(dict.fromkeys(columns)):
+        raise ValueError(f"{name}: its first line must name the columns start, end and text, not {columns}")
     cues = []
     for row in rows:
         try:

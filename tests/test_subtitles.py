@@ -62,6 +62,7 @@ SENTENCES = [
         ("a.json", json.dumps({"a": COLUMNS, "b": {"text": ["No."], "start": [0.0], "end": [1.0]}})),
         ("a.json", json.dumps(SENTENCES)),
         ("a.csv", CSV),
+        ("a.csv", CSV.replace("fry it for", "fry it\nfor")),  # a line break inside quotes
     ],
 )
 def test_every_format_gives_the_same_sentences(tmp_path, name, content):
@@ -168,6 +169,7 @@ def test_sentences_read_again_are_the_same(cues):
         ("a.json", '{"b": []}', "captions of 1 videos, but none of 'a'"),
         ("a.json", '{"text": ["a"], "start": [1, 2], "end": [3]}', "lists of one length"),
         ("a.csv", "1,2,hello\n", "must name the columns"),
+        ("a.csv", "start,end,text\n1,2," + "x" * 200_000, "not readable as CSV"),
         ("a.txt", SRT, "subtitles end in one of"),
     ],
 )
