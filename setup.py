@@ -24,14 +24,21 @@ setup(
         "transformers>=5.23,<6",
     ],
     extras_require={
-        # Only to be compared with, by the scripts in benchmarks/.
-        "benchmarks": ["av>=18.1", "decord>=0.6", "opencv-python-headless>=5.0"],
+        # Another engine for the same speech recognisers.
+        "faster-whisper": ["faster-whisper>=1.2"],
+        # Peers that the scripts in benchmarks/ compare with; one that is missing is left out of its table.
+        "benchmarks": [
+            "av>=18.1",
+            "decord>=0.6",
+            "faiss-cpu>=1.15",
+            "faster-whisper>=1.2",
+            "opencv-python-headless>=5.0",
+            "scikit-learn>=1.7",
+        ],
         # What `make demo` needs besides. Piper (GPL-3) is the kitchen's narrator; the package never imports it.
         "demo": ["matplotlib>=3.10", "pillow", "piper-tts>=1.8", "tensorboard>=2.20"],
         # Image networks of timm as backbone.
         "timm": ["timm>=1.0.20"],
-        # Peers of the benchmarks; one that is missing is left out of its table.
-        "benchmarks": ["faiss-cpu>=1.15", "scikit-learn>=1.7"],
         "test": [
             "hypothesis>=6",
             "parameterized>=0.9",

@@ -42,11 +42,12 @@ from plots import plot_losses, plot_timeline
 from training import train
 
 from modeling_videobert import VideoBertForPreTraining
-from processing import VideoBertProcessor
+from processing import VideoBertProcessor, find_subtitles
 from processing.collator import VideoBertDataCollator
 from processing.corpus import build_corpus, find_videos
 from processing.hub import write_model_card
 from processing.segments import REGIMES, SegmentDataset, row_segments
+from processing.speech_videobert import ENGINES, TASKS
 
 # Several examples in a row, all of them in one row, one a row, or one a row beside others of its length.
 LAYOUTS = ("packed", "flat", "padded", "grouped")
@@ -77,6 +78,15 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
     # Models that it is made of, by Hub id or folder; for the kitchen they come from packages
     parser.add_argument("--text_model", help="text BERT to start from: google-bert/bert-base-uncased")
     parser.add_argument("--asr_model", help="speech recogniser: openai/whisper-small")
+    parser.add_argument("--language", help="what is spoken, for a multilingual recogniser; default: it finds out")
+    parser.add_argument("--asr_task", choices=TASKS, help="translate: write in English what is said")
+    parser.add_argument("--asr_engine", choices=ENGINES, help="faster-whisper reads CTranslate2 checkpoints")
+    parser.add_argument(
+        "--subtitles",
+        default="beside",
+        help="what is said, instead of hearing it: beside the videos where there are name.srt or name.vtt (default), "
+        "a folder of them, captions by video id (.json), or none",
+    )
     parser.add_argument(
         "--backbone",
         help="video network: MCG-NJU/videomae-base-finetuned-kinetics (default), torchvision/s3d; image network: "
@@ -164,9 +174,15 @@ def own_material(args: argparse.Namespace) -> Material:
     if args.corpus:
         processor, rows = VideoBertProcessor.from_pretrained(args.processor), read_rows(args.corpus)
     else:
-        processor = VideoBertProcessor.from_models(args.text_model, args.asr_model, args.backbone)
+        hearing = {"language": args.language, "task": args.asr_task, "engine": args.asr_engine}
+        hearing = {name: value for name, value in hearing.items() if value is not None}
+        processor = VideoBertProcessor.from_models(
+            args.text_model, args.asr_model, args.backbone, asr_options=hearing or None
+        )
         processor.dtype, processor.batch_size = args.backbone_dtype, args.backbone_batch_size
         processor.compile = args.compile_backbone
+        source = None if args.subtitles == "beside" else args.subtitles
+        subtitles = {} if args.subtitles == "none" else find_subtitles(videos, source)
         rows = build_corpus(
             videos,
             processor,
@@ -175,6 +191,7 @@ def own_material(args: argparse.Namespace) -> Material:
             levels=args.levels,
             branches=args.branches,
             seed=args.seed,
+            subtitles=subtitles,
         )
         processor.save_pretrained(args.output_dir)  # the rows are of no use without it, should training be stopped
     for row in rows.filter(lambda row: bool(row["error"])):

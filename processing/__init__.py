@@ -10,6 +10,8 @@ from .i3d_videobert import I3DConfig, I3DModel
 from .media_videobert import MediaError
 from .processing_videobert import VideoBertProcessor
 from .s3d_videobert import S3DConfig, S3DModel
+from .speech_videobert import SpeechRecognizer
+from .subtitles_videobert import find_subtitles, read_subtitles
 from .tokenizer_videobert import joint_tokenizer
 from .video_processing_videobert import VideoBertVideoProcessor
 
@@ -29,9 +31,12 @@ __all__ = [
     "MediaError",
     "S3DConfig",
     "S3DModel",
+    "SpeechRecognizer",
     "VideoBertProcessor",
     "VideoBertVideoProcessor",
     "VisualCodebook",
     "VisualCodebookConfig",
+    "find_subtitles",
     "joint_tokenizer",
+    "read_subtitles",
 ]

@@ -60,7 +60,9 @@ def find_videos(folder):
     }
 
 
-def build_corpus(videos, processor, output_dir, fit_on=None, levels=4, branches=12, seed=0, shard_size=16):
+def build_corpus(
+    videos, processor, output_dir, fit_on=None, levels=4, branches=12, seed=0, shard_size=16, subtitles=None
+):
     """Takes videos through the whole way, from files to rows of sentences and visual ids.
 
     Run again with the same folder it does only what is missing: new videos, those that a killed run had not reached,
@@ -76,6 +78,8 @@ def build_corpus(videos, processor, output_dir, fit_on=None, levels=4, branches=
         levels, branches (`int`): Shape of the codebook where one is fitted; 4 and 12 in the paper.
         seed (`int`): Of the codebook.
         shard_size (`int`): Videos described, and lost by a crash, at a time.
+        subtitles (`dict[str, pathlib.Path]`, *optional*): By video id what is said, as of [`find_subtitles`]; the
+            other videos are heard.
 
     Returns:
         [`datasets.Dataset`]: One row a video, in the order of `videos`; the `error` of a bad one says what is wrong.
@@ -84,7 +88,7 @@ def build_corpus(videos, processor, output_dir, fit_on=None, levels=4, branches=
         ValueError: The folder was begun with another speech model or backbone, or there are no clips to fit.
     """
     output_dir = Path(output_dir)
-    described = extract_features(videos, processor, output_dir / "features", shard_size)
+    described = extract_features(videos, processor, output_dir / "features", shard_size, subtitles)
     # A video that was tried again stands in several shards: the row without an error wins.
     names, errors = described["video_id"][:], described["error"][:]
     place = {names[number]: number for number in sorted(range(len(names)), key=lambda number: errors[number] is None)}
@@ -128,7 +132,7 @@ def clips_to_fit(described, fit_on, folder, rows):
     return np.concatenate(list(described.select(numbers).with_format("numpy")["features"]))
 
 
-def extract_features(videos, processor, folder, shard_size=16):
+def extract_features(videos, processor, folder, shard_size=16, subtitles=None):
     """Describes the videos that no shard of the folder holds without an error yet, `shard_size` to a new shard.
 
     A shard is named after what is in it, so several processes may fill one folder with different videos.
@@ -136,7 +140,7 @@ def extract_features(videos, processor, folder, shard_size=16):
     Returns:
         [`datasets.Dataset`]: The rows of all shards, with `features` in the place of `visual_ids`.
     """
-    folder = Path(folder)
+    folder, subtitles = Path(folder), subtitles or {}
     folder.mkdir(parents=True, exist_ok=True)
     check_settings(folder / "settings.json", processor)
     rows = load_features(folder).select_columns(["video_id", "error"]) if any(folder.glob("*.parquet")) else []
@@ -145,7 +149,9 @@ def extract_features(videos, processor, folder, shard_size=16):
     with tqdm(total=len(todo), desc="Videos", unit="video") as bar:
         for start in range(0, len(todo), shard_size):
             names = todo[start : start + shard_size]
-            described = processor.describe([videos[name] for name in names], names)
+            described = processor.describe(
+                [videos[name] for name in names], names, [subtitles.get(name) for name in names]
+            )
             content = repr([(row["video_id"], row["error"]) for row in described])
             write_shard(described, folder / f"{hashlib.sha256(content.encode()).hexdigest()[:16]}.parquet")
             bar.update(len(names))
@@ -175,8 +181,9 @@ def tokenize_features(row, codebook):
 
 
 def check_settings(path, processor):
-    """Features of two networks must not be mixed in one folder."""
+    """Features of two networks, or sentences of two languages, must not be mixed in one folder."""
     settings = {"asr_model": str(processor.asr_model), "backbone": str(processor.backbone)}
+    settings |= {name: value for name, value in (processor.asr_options or {}).items() if name in ("language", "task")}
     if not path.exists():
         path.write_text(json.dumps(settings))
     elif (before := json.loads(path.read_text())) != settings:

@@ -1,6 +1,7 @@
 """The one door for users: text and videos in, the joint sequence of words and visual tokens out."""
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +11,10 @@ from transformers.processing_utils import ProcessingKwargs, Unpack
 
 from .backbone_videobert import Backbone, FeatureError, load_preprocessing
 from .codebook_videobert import VisualCodebook
-from .media_videobert import MediaError, open_media
+from .media_videobert import MISSING_SECONDS, SAMPLE_RATE, MediaError, open_media
 from .sequence_videobert import joint_sequence
 from .speech_videobert import SpeechRecognizer
+from .subtitles_videobert import read_subtitles
 from .tokenizer_videobert import JOIN_TOKEN, joint_tokenizer, visual_token
 from .video_processing_videobert import VideoBertVideoProcessor
 
@@ -29,17 +31,20 @@ class VideoBertProcessor(ProcessorMixin):
     Args:
         video_processor ([`VideoBertVideoProcessor`]): Cuts a video into clips and prepares their pixels.
         tokenizer ([`BertTokenizer`]): The joint vocabulary of `joint_tokenizer`.
-        asr_model (`str`, *optional*): Hub id or folder of a Whisper checkpoint.
+        asr_model (`str`, *optional*): Hub id or folder of a Whisper checkpoint, or a ready pipeline of one.
         backbone (`str`, *optional*): Network, or networks joined by `+`, on whose features the codebook was fitted:
             ids as of [`Backbone`].
         codebook ([`VisualCodebook`], *optional*): Feature to visual id. Saved with the processor, in `codebook/`.
+        asr_options (`dict`, *optional*):
+            Options of [`SpeechRecognizer`]: `language`, `task`, `engine`, `batch_size`, `device`, `dtype`.
     """
 
     valid_processor_kwargs = VideoBertProcessorKwargs
 
-    def __init__(self, video_processor, tokenizer, asr_model=None, backbone=None, codebook=None):
+    def __init__(self, video_processor, tokenizer, asr_model=None, backbone=None, codebook=None, asr_options=None):
         super().__init__(video_processor, tokenizer)
         self.asr_model, self.backbone, self.codebook = asr_model, backbone, codebook
+        self.asr_options = asr_options
         # How the networks run is a matter of the machine, not of the saved processor.
         self.device, self.dtype, self.batch_size, self.compile = None, "float32", 4, False
         self._recognizer, self._backbone = None, None
@@ -47,13 +52,14 @@ class VideoBertProcessor(ProcessorMixin):
     # --- saving: the networks are referred to, the codebook's weights are ours ---------------------------------------
 
     def to_dict(self):
-        held = {name: self.__dict__.pop(name) for name in ("codebook", "_recognizer", "_backbone")}
+        held = {name: self.__dict__.pop(name) for name in ("codebook", "asr_model", "_recognizer", "_backbone")}
         try:
             output = super().to_dict()
         finally:
             self.__dict__.update(held)
         # Names the subfolder that holds the weights.
-        return output | {"codebook": None if self.codebook is None else "codebook"}
+        names = {"codebook": None if self.codebook is None else "codebook", "asr_model": named_model(self.asr_model)}
+        return output | names
 
     def save_pretrained(self, save_directory, **kwargs):
         if self.codebook is not None:
@@ -74,20 +80,20 @@ class VideoBertProcessor(ProcessorMixin):
         return processor
 
     @classmethod
-    def from_models(cls, text_model, asr_model=None, backbone=None, codebook=None):
+    def from_models(cls, text_model, asr_model=None, backbone=None, codebook=None, asr_options=None):
         """A new processor out of models chosen by Hub id or folder.
 
         Args:
             text_model (`str`): A BERT checkpoint, for its WordPieces.
             asr_model (`str`, *optional*): A Whisper checkpoint.
+            asr_options (`dict`, *optional*): What the recogniser is to know besides, such as `{"language": "de"}`.
             backbone (`str`, *optional*): Video or image networks, as of [`Backbone`]; each prepares the clips the way
                 its own processor says.
             codebook ([`VisualCodebook`], *optional*): Without one, [`~VideoBertProcessor.add_codebook`] follows later.
         """
         pixels = {} if backbone is None else load_preprocessing(backbone)
-        processor = cls(
-            VideoBertVideoProcessor(**pixels), AutoTokenizer.from_pretrained(text_model), asr_model, backbone
-        )
+        tokenizer = AutoTokenizer.from_pretrained(text_model)
+        processor = cls(VideoBertVideoProcessor(**pixels), tokenizer, asr_model, backbone, asr_options=asr_options)
         if codebook is not None:
             processor.add_codebook(codebook)
         return processor
@@ -181,47 +187,61 @@ class VideoBertProcessor(ProcessorMixin):
 
     # --- from a video to a row ---------------------------------------------------------------------------------------
 
-    def tokenize(self, video, video_id=None):
+    def tokenize(self, video, video_id=None, subtitles=None):
         """The whole way of one video: speech, clips, features, visual ids.
 
         Args:
             video: A path or the bytes of a file.
             video_id (`str`, *optional*): Name of the row; by default the file's name without its ending.
+            subtitles (`str`, `Path` or `list[dict]`, *optional*): What is said, instead of hearing it: see
+                [`read_subtitles`].
 
         Returns:
             `dict`: The row: `video_id, duration, has_speech, sentences, visual_ids, error`. A video that cannot be
             read has an `error` that says why, and whatever could be read of it.
         """
-        (described,) = self.describe([video], [video_id])
+        (described,) = self.describe([video], [video_id], [subtitles])
         features = described.pop("features")
         return {**described, "visual_ids": self.codebook.encode(features).tolist()}
 
-    def describe(self, videos, video_ids=None):
+    def describe(self, videos, video_ids=None, subtitles=None):
         """Speech and features of several videos; as [`~VideoBertProcessor.tokenize`], before the codebook.
 
-        Speech of all of them is recognised in one batch, which is faster than one by one.
+        Speech of all of them is recognised in one batch, which is faster than one by one, and read in blocks, so that
+        hours of it need little memory.
 
         Args:
             videos (`list`): Paths or bytes.
             video_ids (`list[str]`, *optional*): Names of the rows.
+            subtitles (`list`, *optional*): For each video its subtitles, or `None` where it is to be heard.
 
         Returns:
             `list[dict]`: Rows with `features` `(clips, D)` float32 in the place of `visual_ids`.
         """
-        rows, speech = [], []
-        for video, video_id in zip(videos, video_ids or [None] * len(videos), strict=True):
-            row, sound = self._read(video, video_id)
+        names = video_ids or [None] * len(videos)
+        given = subtitles or [None] * len(videos)
+        rows, problems, audible = [], [], []
+        for video, name in zip(videos, names, strict=True):
+            row, damage, has_sound = self._look(video, name)
             rows.append(row)
-            speech.append(sound)
-        heard = [i for i, sound in enumerate(speech) if sound is not None]
-        durations = [rows[i]["duration"] for i in heard]
-        said = self._speech().transcribe([speech[i] for i in heard], durations) if heard else []
+            problems.append(damage)
+            audible.append(has_sound)
+        for row, video, source, damage in zip(rows, videos, given, problems, strict=True):
+            if source is not None:
+                row["sentences"] = self._read_subtitles(source, video, row["video_id"], damage)
+        heard = [i for i, has_sound in enumerate(audible) if has_sound and given[i] is None]
+        sounds = [_hear(videos[i], problems[i]) for i in heard]
+        said = self._speech().transcribe(sounds, [rows[i]["duration"] for i in heard]) if heard else []
         for i, sentences in zip(heard, said, strict=True):
-            rows[i]["sentences"], rows[i]["has_speech"] = sentences, bool(sentences)
+            rows[i]["sentences"] = sentences
+        for row, damage in zip(rows, problems, strict=True):
+            row["has_speech"] = bool(row["sentences"])
+            # Opened for its pictures and for its sound, a file tells of the same damage twice.
+            row["error"] = "; ".join(dict.fromkeys(damage)) or None
         return rows
 
-    def _read(self, video, video_id):
-        """One row without sentences yet, and its sound (`None` where there is none), whatever goes wrong."""
+    def _look(self, video, video_id):
+        """One row without sentences yet, the problems that were met, and whether there is sound to hear."""
         row = {
             "video_id": video_id or (Path(video).stem if isinstance(video, (str, os.PathLike)) else "video"),
             "duration": None,
@@ -230,24 +250,52 @@ class VideoBertProcessor(ProcessorMixin):
             "features": torch.zeros(0, self._network().feature_size),
             "error": None,
         }
-        sound, problems = None, []
+        problems, has_sound = [], False
         try:
             with open_media(video) as media:
                 row["duration"] = media.duration
-                sound = next(until_damage((media.read_speech() for _ in range(1)), problems), None)
+                has_sound = media.has_audio
                 clips = until_damage(self.video_processor.iter_clips(media), problems)
                 row["features"] = self._network().features(clips)
                 problems += media.problems
         except (MediaError, FeatureError) as error:
             problems.append(str(error))
-        row["error"] = "; ".join(problems) or None
-        return row, sound
+        return row, problems, has_sound
 
-    def transcribe(self, video):
-        """The timed sentences of one video: `[{"text", "start", "end"}]`, seconds from its first displayed frame."""
+    def _read_subtitles(self, source, video, video_id, problems):
+        """The sentences of subtitles for a row; what is wrong with them goes into its problems."""
+        try:
+            with open_media(video) as media:
+                return read_subtitles(source, video_id, media.duration, _subtitle_zero(media), problems)
+        except ValueError as error:
+            problems.append(str(error))
+            return []
+
+    def transcribe(self, video, subtitles=None, word_times=False):
+        """The timed sentences of one video, seconds from its first displayed frame.
+
+        Args:
+            video: A path or the bytes of a file.
+            subtitles (`str`, `Path` or `list[dict]`, *optional*): What is said, instead of hearing it: see
+                [`read_subtitles`].
+            word_times (`bool`, *optional*, defaults to `False`): Whether sentences tell when each word is said.
+
+        Returns:
+            `list[dict]`: `{"text", "start", "end"}`, in order, not overlapping; with `word_times` also `"words"`, of
+            the same form. Empty where nobody speaks and where there is no sound.
+
+        Raises:
+            MediaError: The file cannot be read.
+            ValueError: The subtitles cannot be read, or the recogniser does not know the language.
+        """
         with open_media(video) as media:
-            sound = media.read_speech()
-            return [] if sound is None else self._speech().transcribe([sound], [media.duration])[0]
+            if subtitles is not None:
+                name = Path(video).stem if isinstance(video, (str, os.PathLike)) else None
+                zero = _subtitle_zero(media)
+                return read_subtitles(subtitles, name, media.duration, zero, word_times=word_times)
+            if not media.has_audio:
+                return []
+            return self._speech().transcribe([media.iter_speech()], [media.duration], word_times)[0]
 
     def features(self, video):
         """Features `(clips, D)` of one video: a path, bytes, or frames `(T, 3, H, W)`."""
@@ -261,7 +309,8 @@ class VideoBertProcessor(ProcessorMixin):
         if self._recognizer is None:
             if self.asr_model is None:
                 raise ValueError("The processor has no asr_model; give the id or folder of a Whisper checkpoint.")
-            self._recognizer = SpeechRecognizer(self.asr_model, device=self.device)
+            options = {"device": self.device} | (self.asr_options or {})
+            self._recognizer = SpeechRecognizer(self.asr_model, **options)
         return self._recognizer
 
     def _network(self):
@@ -278,3 +327,43 @@ def until_damage(stream, problems):
         yield from stream
     except MediaError as error:
         problems.append(str(error))
+
+
+def _hear(video, problems):
+    """The sound of a video in blocks, up to a damaged place; opened when the first block is asked for."""
+    try:
+        with open_media(video) as media:
+            heard = 0.0
+            for block in media.iter_speech():
+                yield block
+                heard += len(block[0]) / SAMPLE_RATE
+            problems += media.problems
+            promised = _promised_sound(media) if heard else 0.0
+            if promised > heard + MISSING_SECONDS:
+                problems.append(f"{media.name}: only {heard:.1f} of {promised:.1f} s of sound are there")
+    except MediaError as error:
+        problems.append(str(error))
+
+
+def _promised_sound(media):
+    """Seconds of sound that the file claims to have. Some formats know only the length of the whole file, which beside
+    pictures says nothing about the sound."""
+    claims = media.sound_decoder().metadata
+    return float(claims.duration_seconds_from_header or (0 if media.has_video else claims.duration_seconds) or 0)
+
+
+def _subtitle_zero(media):
+    """When the first frame is displayed on the clock of subtitles, which begins with whatever the file begins with."""
+    if not media.has_video:
+        return 0.0
+    sound = media.begin
+    if media.has_audio:
+        with suppress(MediaError):  # of a broken sound stream, which subtitles make up for
+            sound = float(media.sound_decoder().metadata.begin_stream_seconds or 0)
+    return media.begin - min(media.begin, sound)
+
+
+def named_model(model):
+    """The id or folder of a model that may be given ready-made."""
+    model = getattr(model, "model", model)
+    return model if model is None or isinstance(model, str) else os.fspath(getattr(model, "name_or_path", model))

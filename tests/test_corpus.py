@@ -11,14 +11,16 @@ class StandIn:
     """Describes a video without looking at it: features from its name's number; counts how often it is asked."""
 
     asr_model, backbone, codebook = "models/ears", "models/eyes", None
+    asr_options = None
 
     def __init__(self, killed_after=None):
-        self.asked, self.killed_after = [], killed_after
+        self.asked, self.given, self.killed_after = [], [], killed_after
 
-    def describe(self, videos, names):
+    def describe(self, videos, names, subtitles):
         if self.killed_after is not None and len(self.asked) >= self.killed_after:
             raise KeyboardInterrupt
         self.asked += names
+        self.given += subtitles
         return [self.row(name) for name in names]
 
     def row(self, name):
@@ -88,6 +90,21 @@ def test_folders_of_this_machine_are_not_told(tmp_path):
     assert named(tmp_path / "i3d") == "i3d" and named(tmp_path / "a+b") == "a+b"
     assert named(f"{tmp_path}/i3d+facebook/dinov2-base:change") == "i3d+facebook/dinov2-base:change"
     assert named(f"torchvision/s3d+{tmp_path}/i3d:frames=3") == "torchvision/s3d+i3d:frames=3"
+
+
+def test_sentences_of_two_languages_never_mix(tmp_path):
+    extract_features(videos(2), StandIn(), tmp_path)
+    other = StandIn()
+    other.asr_options = {"language": "de", "batch_size": 4}
+    with pytest.raises(ValueError, match="begun with .*not with .*'language': 'de'"):
+        extract_features(videos(3), other, tmp_path)
+
+
+def test_subtitles_reach_the_videos_they_belong_to(tmp_path):
+    """A shard holds videos with subtitles beside videos that are heard."""
+    processor = StandIn()
+    build_corpus(videos(4), processor, tmp_path, levels=1, branches=3, subtitles={"v2": "v2.srt"})
+    assert processor.given == [None, None, "v2.srt", None]
 
 
 def test_nothing_to_fit_on_is_said(tmp_path):

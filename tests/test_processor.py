@@ -1,6 +1,7 @@
 """Protects the one door for users: the joint sequence, what is saved and loaded, rows out of good and bad videos."""
 
 import subprocess
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -144,6 +145,19 @@ def test_save_and_load_keep_everything(processor, silent_video, tmp_path):
     assert isinstance(AutoProcessor.from_pretrained(tmp_path / "twice"), VideoBertProcessor)
 
 
+def test_how_speech_is_heard_is_saved(tiny_text_model, tiny_backbone, tmp_path):
+    """Language and task travel with the processor; a ready-made pipeline is saved by the name of its model."""
+    ready = SimpleNamespace(model=SimpleNamespace(name_or_path="openai/whisper-small"), type="seq2seq_whisper")
+    options = {"language": "de", "task": "translate", "batch_size": 4}
+    processor = VideoBertProcessor.from_models(tiny_text_model, ready, tiny_backbone, asr_options=options)
+    assert processor._speech().asr_model is ready
+    processor.save_pretrained(tmp_path)
+    again = VideoBertProcessor.from_pretrained(tmp_path)
+    assert (again.asr_model, again.asr_options) == ("openai/whisper-small", options)
+    recognizer = again._speech()
+    assert (recognizer.language, recognizer.task, recognizer.batch_size) == ("de", "translate", 4)
+
+
 def test_processor_without_a_codebook_survives_saving(tiny_text_model, tiny_backbone, tmp_path):
     VideoBertProcessor.from_models(tiny_text_model, backbone=tiny_backbone).save_pretrained(tmp_path)
     assert VideoBertProcessor.from_pretrained(tmp_path).codebook is None
@@ -159,6 +173,24 @@ def test_bad_videos_become_rows_and_the_others_go_on(processor, silent_video, tm
     assert "not a readable video" in rows[1]["error"] and "text.mp4" in rows[1]["error"]
     assert rows[2]["error"] is None and rows[2]["has_speech"] is False and len(rows[2]["features"]) == 3
     assert processor.tokenize(text)["visual_ids"] == []
+
+
+def test_a_row_from_subtitles_needs_no_recogniser(processor, silent_video, tmp_path):
+    """The row that speech would give, from a file beside the video; a broken file leaves a row that says so."""
+    assert processor.asr_model is None
+    said = [{"text": "Cut it.", "start": 1.0, "end": 2.5}, {"text": "Fry it.", "start": 3.0, "end": 4.5}]
+    cues = "1\n00:00:01,000 --> 00:00:02,500\nCut it.\n\n2\n00:00:03,000 --> 00:00:04,500\nFry it.\n"
+    (tmp_path / "good.srt").write_text(cues)
+    (tmp_path / "broken.srt").write_text("nothing")
+    good, broken = processor.describe(
+        [silent_video] * 2, ["good", "broken"], [tmp_path / "good.srt", tmp_path / "broken.srt"]
+    )
+    assert good["sentences"] == said
+    assert good["has_speech"] and good["error"] is None
+    assert broken["sentences"] == [] and not broken["has_speech"] and "broken.srt: no cue was found" in broken["error"]
+    assert len(broken["features"]) == len(good["features"]) == 3
+    assert processor.transcribe(silent_video, subtitles=said) == said
+    assert processor.tokenize(silent_video, subtitles=said)["sentences"] == said
 
 
 def test_a_narrated_video_becomes_the_row_it_should(kitchen_videos, whisper_tiny, i3d, bert_minilm):

