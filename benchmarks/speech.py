@@ -470,7 +470,8 @@ def error_rates(figures):
         if counts:
             rates[kind] = {
                 name: sum(count[name][0] for count in counts) / sum(count[name][1] for count in counts)
-                for name in counts[0]
+                # Parts that were measured one by one may differ in their peers.
+                for name in set.intersection(*map(set, counts))
             }
     return rates
 
