@@ -67,7 +67,10 @@ class Backbone:
         self.networks = [Network(name, **options, **running) for name, options in split_backbone(name_or_path)]
         self.feature_size = sum(network.feature_size for network in self.networks)
 
-    @torch.inference_mode()
+    def __str__(self):
+        return self.name_or_path
+
+    @torch.no_grad()
     def features(self, clips):
         """Features of a stream of clips, which goes on being decoded and prepared while the networks work.
 

@@ -134,6 +134,7 @@ class Network:
     def __init__(self, name, frames=None, change=False, device="cpu", dtype="float32", compile=False):
         self.name, self.change = name, change
         self.model, missing = load_model(name, dtype)
+        self.model = getattr(self.model, "vision_model", self.model)  # CLIP and its like read text, too
         parameters = inspect.signature(self.model.forward).parameters
         if "pixel" not in self.model.main_input_name or self.model.main_input_name not in parameters:
             raise ValueError(f"{name} takes no pixels; a backbone must be a vision model.")
@@ -143,15 +144,19 @@ class Network:
         # V-JEPA 2 computes its training task, too, unless it is told otherwise.
         self.extra = {"skip_predictor": True} if "skip_predictor" in parameters else {}
         self._choose_frames(frames, change)
-        config = self.model.config
-        width = getattr(config, "hidden_size", None) or getattr(config, "hidden_sizes", [None])[-1]
-        self.feature_size = (width or self.model.timm_model.num_features) * (1 + change)
         self.device = torch.device(device)
         self.model = self.model.to(self.device).eval()
         if self.is_image:
             self.model.to(memory_format=torch.channels_last)
+        self.feature_size = self._measured_width() if self.is_image else self.model.config.hidden_size
         if compile:
             self.model.compile(dynamic=False)
+
+    @torch.no_grad()
+    def _measured_width(self):
+        """By looking at a black clip: configurations of image networks tell it under many names, or not at all."""
+        black = torch.zeros(self.num_frames, 3, 64, 64, dtype=torch.uint8)
+        return self(self.prepare(black)[None]).shape[1]
 
     def _choose_frames(self, frames, change):
         config = self.model.config

@@ -23,6 +23,10 @@ class VideoBertProcessorKwargs(ProcessingKwargs, total=False):
     _defaults = {"text_kwargs": {"padding": True, "truncation": True, "return_tensors": "pt"}}
 
 
+# What must not be copied or written when the rest of a processor is.
+HELD = ("codebook", "asr_model", "backbone", "_recognizer", "_backbone")
+
+
 class VideoBertProcessor(ProcessorMixin):
     """Turns videos and text into what VideoBERT reads (paper, sections 3.2 and 4.2).
 
@@ -33,7 +37,7 @@ class VideoBertProcessor(ProcessorMixin):
         tokenizer ([`BertTokenizer`]): The joint vocabulary of `joint_tokenizer`.
         asr_model (`str`, *optional*): Hub id or folder of a Whisper checkpoint, or a ready pipeline of one.
         backbone (`str`, *optional*): Network, or networks joined by `+`, on whose features the codebook was fitted:
-            ids as of [`Backbone`].
+            ids as of [`Backbone`]; or a ready one.
         codebook ([`VisualCodebook`], *optional*): Feature to visual id. Saved with the processor, in `codebook/`.
         asr_options (`dict`, *optional*):
             Options of [`SpeechRecognizer`]: `language`, `task`, `engine`, `batch_size`, `device`, `dtype`.
@@ -52,14 +56,14 @@ class VideoBertProcessor(ProcessorMixin):
     # --- saving: the networks are referred to, the codebook's weights are ours ---------------------------------------
 
     def to_dict(self):
-        held = {name: self.__dict__.pop(name) for name in ("codebook", "asr_model", "_recognizer", "_backbone")}
+        held = {name: self.__dict__.pop(name) for name in HELD}
         try:
             output = super().to_dict()
         finally:
             self.__dict__.update(held)
         # Names the subfolder that holds the weights.
-        names = {"codebook": None if self.codebook is None else "codebook", "asr_model": named_model(self.asr_model)}
-        return output | names
+        names = {name: named_model(getattr(self, name)) for name in ("asr_model", "backbone")}
+        return output | names | {"codebook": None if self.codebook is None else "codebook"}
 
     def save_pretrained(self, save_directory, **kwargs):
         if self.codebook is not None:
@@ -91,7 +95,7 @@ class VideoBertProcessor(ProcessorMixin):
                 its own processor says.
             codebook ([`VisualCodebook`], *optional*): Without one, [`~VideoBertProcessor.add_codebook`] follows later.
         """
-        pixels = {} if backbone is None else load_preprocessing(backbone)
+        pixels = {} if backbone is None else load_preprocessing(named_model(backbone))
         tokenizer = AutoTokenizer.from_pretrained(text_model)
         processor = cls(VideoBertVideoProcessor(**pixels), tokenizer, asr_model, backbone, asr_options=asr_options)
         if codebook is not None:
@@ -317,7 +321,10 @@ class VideoBertProcessor(ProcessorMixin):
         if self._backbone is None:
             if self.backbone is None:
                 raise ValueError("The processor has no backbone; give the id or folder of a video network.")
-            self._backbone = Backbone(self.backbone, self.device, self.dtype, self.batch_size, self.compile)
+            if hasattr(self.backbone, "features"):  # ready-made
+                self._backbone = self.backbone
+            else:
+                self._backbone = Backbone(self.backbone, self.device, self.dtype, self.batch_size, self.compile)
         return self._backbone
 
 

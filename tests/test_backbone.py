@@ -15,8 +15,13 @@ from processing.backbone_videobert import FeatureError, load_preprocessing, read
 from processing.codebook_fitting import fit_codebook
 from processing.i3d_videobert import MaxPool, same_padding
 
-# First values of the pooled feature of the original JAX implementation for the clip made below.
-REFERENCE = [0.12222583, 0.07189646, 0.15361571, 0.2520122, 0.186106]
+# The pooled feature of the original JAX implementation for the clip made below: every 32nd value, so that all branches
+# of the last block are among them, and the length of the whole.
+REFERENCE = [0.1222258, 0.4029877, 0.1835703, 0.0840324, 0.1103514, 0.0578757, 0.0776218, 0.1426108]
+REFERENCE += [0.1034146, 0.1247813, 0.2670797, 0.1024098, 0.0787013, 0.1167802, 0.1124788, 0.0490297]
+REFERENCE += [0.0471886, 0.0366781, 0.120708, 0.0861943, 0.0431967, 0.0329326, 0.0560448, 0.0673292]
+REFERENCE += [0.0731064, 0.0543495, 0.0225031, 0.0, 0.0852588, 0.0209372, 0.3186634, 0.0345621]
+REFERENCE_LENGTH = 4.5386252
 
 
 def test_i3d_equals_the_original(i3d):
@@ -26,7 +31,8 @@ def test_i3d_equals_the_original(i3d):
     clip = torch.tensor(random.uniform(-1, 1, (30, 224, 224, 3)).astype(np.float32)).permute(0, 3, 1, 2)
     feature = Backbone(i3d, device="cpu").features([clip])
     assert feature.shape == (1, 1024)
-    np.testing.assert_allclose(feature[0, :5], REFERENCE, atol=1e-5)
+    np.testing.assert_allclose(feature[0, ::32], REFERENCE, atol=1e-5)
+    assert feature.norm().item() == pytest.approx(REFERENCE_LENGTH, abs=1e-4)
 
 
 @pytest.mark.parametrize("kernel, stride", [((1, 3, 3), (1, 2, 2)), ((3, 3, 3), (1, 1, 1)), ((2, 2, 2), (2, 2, 2))])
@@ -124,6 +130,17 @@ def test_a_joined_backbone_survives_saving(saved, silent_video, tiny_text_model,
     assert features.shape == (3, 72)
     assert torch.equal(features, processor.features(silent_video))
     assert again(videos=silent_video)["input_ids"].shape == (1, 5)
+
+
+def test_a_backbone_may_be_given_ready_made(saved, silent_video, tiny_text_model, tmp_path):  # noqa: F811
+    """It is used as it is and saved by its id; its features may be learned from."""
+    backbone = Backbone(saved("vit"), "cpu", batch_size=1)
+    processor = VideoBertProcessor.from_models(tiny_text_model, backbone=backbone)
+    features = processor.features(silent_video)
+    torch.nn.Linear(24, 2)(features).sum().backward()
+    processor.save_pretrained(tmp_path)
+    again = VideoBertProcessor.from_pretrained(tmp_path)
+    assert again.backbone == saved("vit") and torch.equal(again.features(silent_video), features)
 
 
 # --- numbers that are none -------------------------------------------------------------------------------------------

@@ -280,3 +280,35 @@ def test_our_models_save_what_they_are(tmp_path):
     VideoBertVideoProcessor(**S3D_PIXELS).save_pretrained(tmp_path)
     assert isinstance(tr.AutoModel.from_pretrained(tmp_path), S3DModel)
     assert shortest_edge(load_pixels(str(tmp_path)), "s3d") == 256
+
+
+OTHERS = {
+    "efficientnet": (
+        tr.EfficientNetModel,
+        tr.EfficientNetConfig(image_size=32, hidden_dim=128, num_block_repeats=[1] * 7, width_coefficient=0.1),
+        tr.ConvNextImageProcessor(size={"shortest_edge": 32}),
+    ),
+    "clip": (
+        tr.CLIPModel,
+        tr.CLIPConfig(
+            vision_config=SMALL | {"projection_dim": 16},
+            text_config={"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "vocab_size": 20},
+        ),
+        tr.CLIPImageProcessor(**SQUARE),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_width_is_what_comes_out(name, tmp_path, clips):
+    """Configurations tell the width under many names, or of another layer; a model that reads text, too, has eyes."""
+    model, config, processor = OTHERS[name]
+    model(config).save_pretrained(tmp_path)
+    processor.save_pretrained(tmp_path)
+    network = Network(str(tmp_path), frames=2)
+    vectors = look(network, clips)
+    assert vectors.shape == (2, network.feature_size) and vectors.isfinite().all()
+    whole = tr.AutoModel.from_pretrained(tmp_path).eval()
+    eyes = getattr(whole, "vision_model", whole)
+    pixels = network.prepare(clips[0])
+    torch.testing.assert_close(vectors[0], eyes(pixels).pooler_output.mean(0).flatten(), atol=1e-5, rtol=1e-4)
