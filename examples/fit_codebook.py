@@ -9,6 +9,11 @@ On several processes or machines, the same result; run again, a killed fit goes 
 
     accelerate launch --num_processes 8 examples/fit_codebook.py --features /data/features --output runs/codebook
 
+On CPUs, where `accelerate launch --cpu --num_processes 2` silently runs one process:
+
+    ACCELERATE_USE_CPU=true python -m torch.distributed.run --nproc_per_node 2 examples/fit_codebook.py \
+        --features /data/features --output runs/codebook
+
 The same videos with other tokens, without describing them again:
 
     python examples/fit_codebook.py --features runs/mine/corpus/features --levels 2 --branches 16 --output runs/small \
@@ -25,7 +30,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from accelerate import PartialState
+from accelerate import Accelerator, PartialState
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -130,6 +135,7 @@ def show_tokens(codebook: VisualCodebook, options: argparse.Namespace, columns: 
 
 def main() -> None:
     options = parse_args()
+    Accelerator()  # finds the other processes
     codebook = fit(options, options.output, options.seed)
     # How much of the codebook is the features' and how much the seed's takes a second one to tell.
     other = fit(options, options.report / "other_seed", options.seed + 1) if options.report else None

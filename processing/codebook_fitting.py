@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from accelerate import PartialState
-from accelerate.utils import gather_object, reduce, tqdm
+from accelerate.utils import gather_object, parse_flag_from_env, reduce, tqdm
 from safetensors.torch import load_file, save_file
 from transformers.utils import logging
 
@@ -44,6 +44,7 @@ def fit_codebook(
     whiten=False,
     memory=None,
     state_dir=None,
+    alone=False,
 ):
     """Fits a codebook top down: k-means over all features, then inside each cluster, `levels` times.
 
@@ -65,6 +66,7 @@ def fit_codebook(
             them is split in passes over all features.
         state_dir (`str` or `os.PathLike`, *optional*): Gets what is done after every pass and every subtree, so that
             the same call goes on where a killed one stopped. On several machines, a folder that all of them see.
+        alone (`bool`): Whether, of several processes, only this one calls: it reads everything and waits for nobody.
 
     Returns:
         [`VisualCodebook`]: A node with fewer distinct points than branches gets one child a point; the children left
@@ -85,7 +87,7 @@ def fit_codebook(
     memory = memory or (2**29 if isinstance(source, FeatureShards) else 2**25)
     # What fits its Gram matrix is always clustered there, or the memory would change the result.
     room = max(GRAM_ROWS, memory // (4 * source.feature_size))
-    fit = Fit(VisualCodebook(config), source, seed, room, state_dir)
+    fit = Fit(VisualCodebook(config), source, seed, room, state_dir, alone)
     with one_core_each() as fit.cores:
         fit.run(progress)
     return fit.codebook
@@ -100,13 +102,16 @@ class Fit:
         seed (`int`): Of the starts.
         room (`int`): Clips that may be held at once.
         state_dir (`str` or `os.PathLike`, *optional*): Where what is done is kept.
+        alone (`bool`): Whether this process does without the others.
     """
 
-    def __init__(self, codebook, source, seed, room, state_dir=None):
+    def __init__(self, codebook, source, seed, room, state_dir=None, alone=False):
         self.codebook, self.source, self.seed, self.room = codebook, source, seed, room
         self.levels, self.branches = codebook.config.levels, codebook.config.branches
         self.state_dir = None if state_dir is None else Path(state_dir)
-        self.process, self.processes = PartialState().process_index, PartialState().num_processes
+        # It does not look by itself whether processes without GPUs are meant, and would take each for the only one.
+        state = PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU"))
+        self.process, self.processes = (0, 1) if alone else (state.process_index, state.num_processes)
 
     def run(self, progress):
         self.describe()
@@ -127,7 +132,14 @@ class Fit:
 
     def total(self, tensor):
         """The sum over processes."""
-        return reduce(tensor.detach().clone(), "sum") if self.processes > 1 else tensor
+        if self.processes == 1:
+            return tensor
+        # On the device whose memory the processes can exchange: GPUs exchange nothing that lies in the host's.
+        return reduce(tensor.detach().to(PartialState().device, copy=True), "sum").to(tensor.device)
+
+    def gather(self, items):
+        """The joined lists of all processes."""
+        return gather_object(items) if self.processes > 1 else items
 
     def pieces(self):
         """The pieces that this process reads."""
@@ -218,7 +230,7 @@ class Fit:
                 yield first, block, here[first : first + len(block)].long()
 
         lloyd = Lloyd(
-            scan, self.codebook.prepare, self.take, self.scale, self.longest, self.cores, self.total, gather_object
+            scan, self.codebook.prepare, self.take, self.scale, self.longest, self.cores, self.total, self.gather
         )
         state = self.load(f"level_{level}")
         if state is None:
@@ -354,9 +366,11 @@ class Fit:
         shape = {name: getattr(config, name) for name in ("levels", "branches", "feature_size", "normalize", "whiten")}
         settings = {**shape, "seed": self.seed, "room": self.room, "clips": sum(self.sizes), "mean": mean}
         path = self.state_dir / "settings.json"
-        if not path.exists():
+        if self.process == 0 and not path.exists():
             write_whole(path, lambda unfinished: unfinished.write_text(json.dumps(settings)))
-        elif (before := json.loads(path.read_text())) != settings:
+        if self.processes > 1:
+            PartialState().wait_for_everyone()
+        if (before := json.loads(path.read_text())) != settings:
             unequal = {
                 name: (before.get(name), value) for name, value in settings.items() if before.get(name) != value
             }

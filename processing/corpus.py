@@ -98,7 +98,8 @@ def build_corpus(
         processor.add_codebook(VisualCodebook.from_pretrained(output_dir / "codebook"))
     elif processor.codebook is None:
         clips = clips_to_fit(described, fit_on, output_dir / "features", rows)
-        codebook = fit_codebook(clips, levels, branches, seed=seed, backbone=named(processor.backbone))
+        # Of several processes the first builds a corpus before the others, which wait for it.
+        codebook = fit_codebook(clips, levels, branches, seed=seed, backbone=named(processor.backbone), alone=True)
         codebook.save_pretrained(output_dir / "codebook")
         processor.add_codebook(codebook)
     dataset = described.map(

@@ -12,8 +12,9 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from processing.codebook_fitting import fit_codebook
-from processing.codebook_videobert import VisualCodebook
+from processing import codebook_fitting
+from processing.codebook_fitting import Fit, fit_codebook
+from processing.codebook_videobert import VisualCodebook, VisualCodebookConfig
 from processing.feature_shards import FeatureShards
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -121,6 +122,7 @@ def killing(path, write):
 
 codebook_fitting.write_whole = killing
 codebook = fit_codebook(FeatureShards({shards!r}), state_dir={state!r}, **LITTLE, **OPTIONS)
+assert codebook_fitting.PartialState().num_processes == int(os.environ.get("WORLD_SIZE", "1"))
 if os.environ.get("RANK", "0") == "0":
     codebook.save_pretrained({output!r})
 """
@@ -132,7 +134,15 @@ def run(shards, tmp_path, kill_at=("", -1), processes=1):
     script.write_text(SCRIPT.format(tests=str(ROOT / "tests"), kill_at=kill_at, **settings))
     command = [sys.executable, str(script)]
     if processes > 1:
-        command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", str(processes), str(script)]
+        command = [
+            sys.executable,
+            "-m",
+            "torch.distributed.run",
+            "--standalone",
+            "--nproc_per_node",
+            str(processes),
+            str(script),
+        ]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "ACCELERATE_USE_CPU": "true", "CUDA_VISIBLE_DEVICES": ""}
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
 
@@ -155,6 +165,47 @@ def test_two_processes_give_the_codebook_of_one(expected, shards, tmp_path):
     done = run(shards, tmp_path, processes=2)
     assert done.returncode == 0, done.stderr
     assert same(VisualCodebook.from_pretrained(tmp_path / "codebook"), expected)
+
+
+def tiny_fit(state_dir=None, process=0):
+    """The first steps of a fit, as one of two processes."""
+    fit = Fit(VisualCodebook(VisualCodebookConfig(levels=1, branches=2, feature_size=4)), None, 0, 9, state_dir)
+    fit.process, fit.processes, fit.sizes = process, 2, [10]
+    return fit
+
+
+def test_only_the_first_process_begins_the_folder(tmp_path, monkeypatch):
+    """The second one comes first: it writes nothing, waits, and compares what the first has written meanwhile."""
+    first, second = (tiny_fit(tmp_path, process) for process in range(2))
+
+    class State:
+        def wait_for_everyone(self):
+            if not (tmp_path / "settings.json").exists():
+                first.open_state()
+
+    monkeypatch.setattr(codebook_fitting, "PartialState", State)
+    second.open_state()
+    assert [path.name for path in tmp_path.iterdir()] == ["settings.json"]
+    second.seed = 1
+    with pytest.raises(ValueError, match="begun with other features or settings"):
+        second.open_state()
+
+
+def test_sums_over_processes_are_made_on_the_device_and_come_back(monkeypatch):
+    """A group of GPUs cannot exchange the host's memory, where the fit computes."""
+
+    class State:
+        device = torch.device("meta")
+
+    def reduce(tensor, reduction):
+        assert tensor.device.type == "meta" and reduction == "sum"
+        return torch.ones(tensor.shape, dtype=tensor.dtype)
+
+    fit = tiny_fit()
+    monkeypatch.setattr(codebook_fitting, "PartialState", State)
+    monkeypatch.setattr(codebook_fitting, "reduce", reduce)
+    total = fit.total(torch.zeros(3, dtype=torch.int64))
+    assert total.tolist() == [1, 1, 1] and total.device.type == "cpu"
 
 
 def test_dead_leaves_are_said(caplog):

@@ -1,5 +1,10 @@
 """Protects the corpus: one row a video whatever happens, shards that resume after a kill, settings that never mix."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 from datasets import load_from_disk
@@ -156,3 +161,29 @@ def test_a_large_corpus_fits_its_codebook_from_the_shards(tmp_path, monkeypatch)
     assert processor.codebook.counts(0).sum() == 2 + 3 + 8
     expected = np.concatenate([processor.row(name)["features"].astype(np.float16) for name in ("v2", "v3", "v8")])
     assert np.allclose(processor.codebook.mean, expected.astype(np.float32).mean(0), rtol=1e-3, atol=1e-4)
+
+
+FIRST_OF_TWO = """
+import faulthandler, sys
+faulthandler.dump_traceback_later(90, exit=True)
+sys.path[:0] = [{root!r}, {tests!r}]
+from accelerate import Accelerator
+from test_corpus import StandIn, build_corpus, videos
+
+accelerator = Accelerator()
+assert accelerator.num_processes == 2
+with accelerator.main_process_first():
+    build_corpus(videos(7), StandIn(), {output!r}, levels=1, branches=3)
+"""
+
+
+def test_the_first_of_two_processes_fits_alone(tmp_path):
+    """The others wait until the corpus is there; a fit that waited for their share would hang for ever."""
+    root, script = Path(__file__).resolve().parents[1], tmp_path / "build.py"
+    script.write_text(FIRST_OF_TWO.format(root=str(root), tests=str(root / "tests"), output=str(tmp_path / "corpus")))
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", str(script)]
+    environment = {**os.environ, "ACCELERATE_USE_CPU": "true", "CUDA_VISIBLE_DEVICES": ""}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    rows = build_corpus(videos(7), StandIn(), tmp_path / "alone", levels=1, branches=3)
+    assert load_from_disk(tmp_path / "corpus" / "rows").to_list() == rows.to_list()
