@@ -10,7 +10,7 @@ from transformers import PreTrainedConfig, PreTrainedModel
 from transformers import initialization as init
 from transformers.utils import cached_file
 
-from .cores_videobert import on_cores, one_core_each
+from .cores_videobert import cores_here, on_cores, one_core_each
 from .nearest_videobert import nearest_child, settle
 
 CACHED_ROWS = 1024  # a slice of features that stays in the processor's cache from one operation to the next
@@ -149,7 +149,7 @@ class VisualCodebook(PreTrainedModel):
             raise ValueError("This codebook has not been fitted: no centroid has a training point.")
         few = len(features) <= FEW_ROWS
         penalties = [None if few else self.penalties(level) for level in range(self.config.levels)]
-        cores = torch.get_num_threads() if self.mean.device.type == "cpu" else 1
+        cores = cores_here() if self.mean.device.type == "cpu" else 1
         at_once = max(FEW_ROWS, min(batch_size, -(-len(features) // cores)))
 
         def encode_batch(start):
