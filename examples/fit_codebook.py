@@ -63,7 +63,9 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--report", type=Path, help="folder for report.json, report.png and, with --videos, gallery.png"
     )
-    parser.add_argument("--report_clips", type=int, default=20_000, help="clips, drawn at random, that it measures")
+    parser.add_argument(
+        "--report_clips", type=int, help="clips, drawn at random, that it measures; 2 a leaf by default"
+    )
     parser.add_argument("--videos", type=Path, help="folder of the videos that the features are of")
     parser.add_argument("--tokens", type=int, nargs="+", help="visual ids in the gallery; by default some common ones")
     parser.add_argument("--frames", action=switch, default=False, help="keep a small frame of every leaf; --videos")
@@ -105,10 +107,15 @@ def report(codebook: VisualCodebook, other: VisualCodebook, options: argparse.Na
     """Writes the figures and their picture."""
     source = FeatureShards(options.features)
     sizes = source.sizes()
-    total = sum(sizes)
-    rows = np.random.default_rng(options.seed).choice(total, min(total, options.report_clips), replace=False)
-    features = torch.cat(list(source.take(np.sort(rows), sizes)))
-    figures = codebook_report(codebook, features, other, options.seed)
+    total, leaves = sum(sizes), codebook.config.codebook_size
+    spare = leaves if total >= 2 * leaves else 0  # for the random codebook
+    measured = min(total - spare, options.report_clips or max(20_000, 2 * leaves))
+    rows = np.random.default_rng(options.seed).choice(total, measured + spare, replace=False)
+    features, others = (
+        torch.cat([*source.take(np.sort(part), sizes), torch.empty(0, source.feature_size)])
+        for part in (rows[:measured], rows[measured:])
+    )
+    figures = codebook_report(codebook, features, other, options.seed, others)
     options.report.mkdir(parents=True, exist_ok=True)
     (options.report / "report.json").write_text(json.dumps(figures, indent=2) + "\n")
     plot_report(figures, options.report / "report.png")

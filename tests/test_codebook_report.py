@@ -60,11 +60,23 @@ def test_a_seed_agrees_with_itself_and_a_random_codebook_is_worse():
     features = made_features()
     codebook, other = (fit_codebook(features, levels=2, branches=4, seed=seed, progress=False) for seed in (0, 1))
     assert codebook_report(codebook, features, codebook)["stability"] == pytest.approx([1, 1])
-    report = codebook_report(codebook, features, other)
+    report = codebook_report(codebook, features[:2000], other, spare=features[2000:])
     assert all(0 < share <= 1 for share in report["stability"])
     assert (
         report["flat_error"] <= report["nearest_leaf_error"] <= report["quantization_error"] < report["random_error"]
     )
+
+
+def test_a_figure_that_the_clips_do_not_allow_is_left_out_and_said():
+    """As many leaves as clips: neither a random codebook of these clips nor a flat fit to them would measure it."""
+    features = torch.randn(16, 12, generator=torch.Generator().manual_seed(0))
+    codebook = fit_codebook(features, levels=2, branches=4, progress=False)
+    alive = int((codebook.counts(1) > 0).sum())
+    report = codebook_report(codebook, features[:alive])
+    assert report["random_error"] is None and f"{alive} random leaves" in report["skipped"]["random_error"]
+    assert report["flat_error"] is None and f"{alive} flat clusters need" in report["skipped"]["flat_error"]
+    more = codebook_report(codebook, features[:alive], spare=torch.randn(alive, 12))
+    assert more["random_error"] > 0.2 and list(more["skipped"]) == ["flat_error"]
 
 
 def test_nearest_clips_are_the_nearest(tmp_path):
@@ -95,6 +107,7 @@ def test_the_example_fits_reports_and_writes_ids(tmp_path):
     assert "level 1" not in done.stderr and not (tmp_path / "codebook" / "unfinished").exists()
     report = json.loads((tmp_path / "report" / "report.json").read_text())
     assert report["clips_fitted"] == 300 and len(report["stability"]) == 2
+    assert report["random_error"] > report["flat_error"] > 0 and report["skipped"] == {}
     assert (tmp_path / "report" / "report.png").stat().st_size > 10_000
     codebook = VisualCodebook.from_pretrained(tmp_path / "codebook")
     for path in sorted(shards.glob("*")):
