@@ -36,13 +36,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from codebook_pictures import middle_frames, plot_gallery, plot_report
 
-from processing.codebook_fitting import fit_codebook
+from processing.codebook_fitting import fit_codebook, save_whole
 from processing.codebook_report import codebook_report, nearest_clips
 from processing.codebook_videobert import VisualCodebook
 from processing.corpus import find_videos
 from processing.feature_shards import FeatureShards, find_shards, write_ids
 
 FRAME_SIZE = 48
+SETTINGS_NAME = "fit.json"  # beside a codebook, how it was fitted
 
 
 def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -77,7 +78,12 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
 
 def fit(options: argparse.Namespace, output: Path, seed: int) -> VisualCodebook:
     """The codebook in a folder, fitted if it is not there yet. Every process calls this, one of them writes."""
-    if not (output / "config.json").exists():
+    settings = {name: getattr(options, name) for name in ("levels", "branches", "normalize", "whiten")} | {
+        "seed": seed
+    }
+    if (output / "config.json").exists():
+        check_settings(output, settings)
+    else:
         codebook = fit_codebook(
             FeatureShards(options.features),
             options.levels,
@@ -91,10 +97,24 @@ def fit(options: argparse.Namespace, output: Path, seed: int) -> VisualCodebook:
             state_dir=output / "unfinished",
         )
         if PartialState().is_main_process:
-            codebook.save_pretrained(output)
+            (output / SETTINGS_NAME).write_text(json.dumps(settings))
+            save_whole(codebook, output)
             shutil.rmtree(output / "unfinished")
         PartialState().wait_for_everyone()
     return VisualCodebook.from_pretrained(output)
+
+
+def check_settings(output: Path, settings: dict) -> None:
+    """A codebook that is there must be the one that is asked for."""
+    before = json.loads((output / "config.json").read_text())
+    if (output / SETTINGS_NAME).exists():
+        before |= json.loads((output / SETTINGS_NAME).read_text())
+    unequal = {name: (before[name], value) for name, value in settings.items() if before.get(name, value) != value}
+    if unequal:
+        raise ValueError(
+            f"{output} holds a codebook of other settings (then, now): {unequal}; "
+            "ask for the same, or use another output folder."
+        )
 
 
 def described_by(features: list[Path]) -> str | None:
@@ -151,7 +171,7 @@ def main() -> None:
     if options.report:
         report(codebook, other, options)
     if options.videos and show_tokens(codebook, options):
-        codebook.save_pretrained(options.output)
+        save_whole(codebook, options.output)
     if options.ids:
         write_ids(codebook, options.features, options.ids)
 

@@ -9,6 +9,7 @@ import functools
 import hashlib
 import json
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -428,3 +429,13 @@ def write_whole(path, write):
     unfinished = path.with_name(f"{path.name}.unfinished")
     write(unfinished)
     os.replace(unfinished, path)
+
+
+def save_whole(codebook, folder):
+    """Saves a codebook so that a folder with a `config.json`, which comes last, holds all of it, killed or not."""
+    unfinished = Path(folder) / "unfinished_codebook"
+    shutil.rmtree(unfinished, ignore_errors=True)
+    codebook.save_pretrained(unfinished)
+    for path in sorted(unfinished.iterdir(), key=lambda path: path.name == "config.json"):
+        os.replace(path, Path(folder) / path.name)
+    unfinished.rmdir()

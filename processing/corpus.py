@@ -17,7 +17,7 @@ from accelerate import PartialState
 from accelerate.utils import tqdm
 from datasets import Dataset, Features, List, Value, load_dataset
 
-from .codebook_fitting import fit_codebook
+from .codebook_fitting import fit_codebook, save_whole
 from .codebook_videobert import VisualCodebook
 from .feature_shards import FeatureShards
 
@@ -85,7 +85,8 @@ def build_corpus(
         [`datasets.Dataset`]: One row a video, in the order of `videos`; the `error` of a bad one says what is wrong.
 
     Raises:
-        ValueError: The folder was begun with another speech model or backbone, or there are no clips to fit.
+        ValueError: The folder was begun with another speech model, backbone or shape of the codebook, or there are no
+            clips to fit.
     """
     output_dir = Path(output_dir)
     described = extract_features(videos, processor, output_dir / "features", shard_size, subtitles)
@@ -94,13 +95,19 @@ def build_corpus(
     place = {names[number]: number for number in sorted(range(len(names)), key=lambda number: errors[number] is None)}
     rows = [place[video_id] for video_id in videos]
     described = described.select(rows)
-    if processor.codebook is None and (output_dir / "codebook").is_dir():
-        processor.add_codebook(VisualCodebook.from_pretrained(output_dir / "codebook"))
+    if processor.codebook is None and (output_dir / "codebook" / "config.json").exists():
+        codebook = VisualCodebook.from_pretrained(output_dir / "codebook")
+        if (fitted := (codebook.config.levels, codebook.config.branches)) != (levels, branches):
+            raise ValueError(
+                f"{output_dir / 'codebook'} was fitted with (levels, branches) {fitted}, not {(levels, branches)}; "
+                "ask for the same, or use another output folder."
+            )
+        processor.add_codebook(codebook)
     elif processor.codebook is None:
         clips = clips_to_fit(described, fit_on, output_dir / "features", rows)
         # Of several processes the first builds a corpus before the others, which wait for it.
         codebook = fit_codebook(clips, levels, branches, seed=seed, backbone=named(processor.backbone), alone=True)
-        codebook.save_pretrained(output_dir / "codebook")
+        save_whole(codebook, output_dir / "codebook")
         processor.add_codebook(codebook)
     dataset = described.map(
         tokenize_features,

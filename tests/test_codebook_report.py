@@ -105,6 +105,8 @@ def test_the_example_fits_reports_and_writes_ids(tmp_path):
         done = subprocess.run(command, capture_output=True, text=True, timeout=300)
         assert done.returncode == 0, done.stderr
     assert "level 1" not in done.stderr and not (tmp_path / "codebook" / "unfinished").exists()
+    other = subprocess.run([*command, "--seed", "1"], capture_output=True, text=True, timeout=300)
+    assert "ValueError" in other.stderr and "other settings (then, now): {'seed': (0, 1)}" in other.stderr
     report = json.loads((tmp_path / "report" / "report.json").read_text())
     assert report["clips_fitted"] == 300 and len(report["stability"]) == 2
     assert report["random_error"] > report["flat_error"] > 0 and report["skipped"] == {}

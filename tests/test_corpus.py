@@ -7,8 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from datasets import load_from_disk
 
+from processing.codebook_videobert import VisualCodebook
 from processing.corpus import build_corpus, extract_features, find_videos, load_features, named
 
 
@@ -161,6 +163,30 @@ def test_a_large_corpus_fits_its_codebook_from_the_shards(tmp_path, monkeypatch)
     assert processor.codebook.counts(0).sum() == 2 + 3 + 8
     expected = np.concatenate([processor.row(name)["features"].astype(np.float16) for name in ("v2", "v3", "v8")])
     assert np.allclose(processor.codebook.mean, expected.astype(np.float32).mean(0), rtol=1e-3, atol=1e-4)
+
+
+def test_a_kill_while_the_codebook_is_saved_does_no_harm(tmp_path, monkeypatch):
+    """Half a folder of a codebook is no codebook: the next run makes a whole one."""
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(VisualCodebook, "save_pretrained", half_saved)
+        build_corpus(videos(5), StandIn(), tmp_path, levels=1, branches=3)
+    assert (tmp_path / "codebook").is_dir()
+    processor = StandIn()
+    build_corpus(videos(5), processor, tmp_path, levels=1, branches=3)
+    assert not list((tmp_path / "codebook").glob("unfinished*"))
+    saved = VisualCodebook.from_pretrained(tmp_path / "codebook")
+    assert torch.equal(saved.centroids(), processor.codebook.centroids()) and saved.counts(0).sum() == 10
+
+
+def half_saved(codebook, folder):
+    codebook.config.save_pretrained(folder)
+    raise KeyboardInterrupt
+
+
+def test_a_codebook_of_another_shape_is_not_taken_for_the_one_asked_for(tmp_path):
+    build_corpus(videos(5), StandIn(), tmp_path, levels=1, branches=3)
+    with pytest.raises(ValueError, match=r"fitted with \(levels, branches\) \(1, 3\), not \(2, 3\)"):
+        build_corpus(videos(5), StandIn(), tmp_path, levels=2, branches=3)
 
 
 FIRST_OF_TWO = """
