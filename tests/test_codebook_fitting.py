@@ -15,7 +15,7 @@ import torch
 from processing import codebook_fitting
 from processing.codebook_fitting import Fit, fit_codebook
 from processing.codebook_videobert import VisualCodebook, VisualCodebookConfig
-from processing.feature_shards import FeatureShards
+from processing.feature_shards import FeatureShards, write_ids
 
 ROOT = Path(__file__).resolve().parents[1]
 WIDTH, CLIPS = 12, 3500
@@ -266,3 +266,31 @@ def test_shards_of_single_clips_and_chosen_rows(tmp_path):
     ]
     assert np.array_equal(read.numpy(), np.array([clip for _, _, clip in wanted], dtype=np.float16))
     assert list(source.clips()) == [(video_id, number) for video_id, number, _ in wanted]
+
+
+def test_ids_of_another_codebook_are_written_again(tmp_path):
+    """The same folder, the same codebook: nothing is written; another codebook: its ids, not the old ones."""
+    shards = write_shards(made_features(200), tmp_path / "features", shards=2)
+    first, second = (fit_codebook(made_features(200), 1, branches, progress=False) for branches in (3, 4))
+    written = {}
+    for codebook in (first, first, second):
+        write_ids(codebook, shards, tmp_path / "ids")
+        path = tmp_path / "ids" / "1.parquet"
+        features = np.concatenate(
+            [np.array(row) for row in pq.read_table(shards / path.name)["features"].to_pylist() if row]
+        )
+        assert (
+            np.concatenate(pq.read_table(path)["visual_ids"].to_pylist()).tolist()
+            == codebook.encode(features).tolist()
+        )
+        written.setdefault(codebook.config.branches, []).append(path.stat().st_mtime_ns)
+    assert written[3][0] == written[3][1] < written[4][0]
+
+
+def test_shards_of_one_name_are_refused(tmp_path):
+    """Under one name, one of the two would be lost without a word."""
+    folders = [write_shards(made_features(60), tmp_path / name, shards=1) for name in ("one", "two")]
+    codebook = fit_codebook(made_features(60), 1, 3, progress=False)
+    with pytest.raises(ValueError, match="one.0.parquet and .*two.0.parquet have one name"):
+        write_ids(codebook, folders, tmp_path / "ids")
+    assert not (tmp_path / "ids").exists()
