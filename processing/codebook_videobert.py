@@ -1,10 +1,9 @@
 """The visual vocabulary: a tree of centroids that turns a clip's feature into one visual id (paper, section 4.2)."""
 
-import os
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load, save
 from torch import nn
 from transformers import PreTrainedConfig, PreTrainedModel
 from transformers import initialization as init
@@ -71,7 +70,7 @@ class VisualCodebook(PreTrainedModel):
         for level, size in enumerate(sizes):
             self.register_buffer(f"counts_{level}", torch.zeros(size, dtype=torch.int64))
         # By option a small picture of every leaf: JPEGs, one after the other, and where each one ends.
-        self._frames, self._frames_at = None, None
+        self._frames = None
         self.post_init()
 
     def _init_weights(self, module):
@@ -215,11 +214,6 @@ class VisualCodebook(PreTrainedModel):
         """The picture kept with a leaf: `(3, height, width)` uint8, or `None`."""
         from torchcodec.decoders import decode_jpeg
 
-        if self._frames is None and self._frames_at is not None:
-            name, where = self._frames_at
-            missing = {"_raise_exceptions_for_missing_entries": False}
-            path = cached_file(name, FRAMES_NAME, **where, **missing)
-            self._frames, self._frames_at = None if path is None else load_file(path), None
         if self._frames is None:
             return None
         ends = self._frames["ends"]
@@ -227,10 +221,12 @@ class VisualCodebook(PreTrainedModel):
         return decode_jpeg(self._frames["jpeg"][start:end]) if end > start else None
 
     def save_pretrained(self, save_directory, **kwargs):
-        self.frame(0)  # read if there are any
-        if self._frames is not None:
-            os.makedirs(save_directory, exist_ok=True)
-            save_file(self._frames, Path(save_directory) / FRAMES_NAME)
+        path = Path(save_directory) / FRAMES_NAME
+        if self._frames is None:
+            path.unlink(missing_ok=True)  # those of a codebook that lay here before
+        else:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(save(self._frames))
         return super().save_pretrained(save_directory, **kwargs)
 
     @classmethod
@@ -239,7 +235,10 @@ class VisualCodebook(PreTrainedModel):
         loaded = super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
         codebook = loaded[0] if isinstance(loaded, tuple) else loaded
         codebook.requires_grad_(False)
-        codebook._frames_at = (pretrained_model_name_or_path, where)
+        missing = {"_raise_exceptions_for_missing_entries": False, "_raise_exceptions_for_connection_errors": False}
+        path = cached_file(pretrained_model_name_or_path, FRAMES_NAME, **where, **missing)
+        # As bytes, for the file may change or go while the codebook is there.
+        codebook._frames = None if path is None else load(Path(path).read_bytes())
         return loaded
 
     def forward(self, features, **kwargs):

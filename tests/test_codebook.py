@@ -1,5 +1,7 @@
 """Protects the visual vocabulary: k-means itself, the tree, small nodes, repeatability, and what is saved."""
 
+import shutil
+
 import numpy as np
 import pytest
 import torch
@@ -116,6 +118,22 @@ def test_a_leaf_keeps_its_picture(tmp_path):
     assert (again.frame(3).int() - picture.int()).abs().max() <= 4
     fit(blobs()[0]).save_pretrained(tmp_path / "three")
     assert VisualCodebook.from_pretrained(tmp_path / "three").frame(3) is None
+
+
+def test_pictures_do_not_hang_on_the_folder_they_came_from(tmp_path, monkeypatch):
+    """Loaded by a relative path, saved elsewhere when that is gone; a codebook without any leaves none behind."""
+    codebook = fit(blobs()[0])
+    codebook.set_frames({3: torch.full((3, 48, 48), 90, dtype=torch.uint8)})
+    codebook.save_pretrained(tmp_path / "one")
+    monkeypatch.chdir(tmp_path)
+    loaded = VisualCodebook.from_pretrained("one")
+    shutil.rmtree("one")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    loaded.save_pretrained(tmp_path / "two")
+    assert torch.equal(VisualCodebook.from_pretrained(tmp_path / "two").frame(3), codebook.frame(3))
+    fit(blobs()[0]).save_pretrained(tmp_path / "two")
+    assert VisualCodebook.from_pretrained(tmp_path / "two").frame(3) is None
 
 
 def test_small_and_large_calls_give_the_same_ids():
