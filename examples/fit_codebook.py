@@ -39,7 +39,7 @@ from codebook_pictures import middle_frames, plot_gallery, plot_report
 from processing.codebook_fitting import fit_codebook, save_whole
 from processing.codebook_report import codebook_report, nearest_clips
 from processing.codebook_videobert import VisualCodebook
-from processing.corpus import find_videos
+from processing.corpus import find_videos, named
 from processing.feature_shards import FeatureShards, find_shards, write_ids
 
 FRAME_SIZE = 48
@@ -120,7 +120,7 @@ def check_settings(output: Path, settings: dict) -> None:
 def described_by(features: list[Path]) -> str | None:
     """The backbone that `processing.corpus` noted beside its shards, without this machine's folders."""
     settings = find_shards(features)[0].parent / "settings.json"
-    return Path(json.loads(settings.read_text())["backbone"]).name if settings.exists() else None
+    return named(json.loads(settings.read_text())["backbone"]) if settings.exists() else None
 
 
 def report(codebook: VisualCodebook, other: VisualCodebook, options: argparse.Namespace) -> None:

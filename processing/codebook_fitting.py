@@ -74,8 +74,11 @@ def fit_codebook(
         over are dead (count 0), never duplicates, and the log says how many leaves that are.
 
     Raises:
-        ValueError: No features, NaN or infinite ones, or a `state_dir` that was begun with other features or settings.
+        ValueError: No features, NaN or infinite ones, no level, fewer than two branches, or a `state_dir` that was
+            begun with other features or settings.
     """
+    if levels < 1 or branches < 2:
+        raise ValueError(f"levels={levels}, branches={branches}: a codebook has at least 1 level and 2 branches.")
     source = features if isinstance(features, FeatureShards) else FeatureArray(features)
     config = VisualCodebookConfig(
         levels=levels,
@@ -89,7 +92,7 @@ def fit_codebook(
     # What fits its Gram matrix is always clustered there, or the memory would change the result.
     room = max(GRAM_ROWS, memory // (4 * source.feature_size))
     fit = Fit(VisualCodebook(config), source, seed, room, state_dir, alone)
-    with one_core_each() as fit.cores:
+    with one_core_each() as fit.cores, torch.autocast("cpu", enabled=False):
         fit.run(progress)
     return fit.codebook
 

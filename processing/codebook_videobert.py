@@ -1,5 +1,6 @@
 """The visual vocabulary: a tree of centroids that turns a clip's feature into one visual id (paper, section 4.2)."""
 
+import functools
 from pathlib import Path
 
 import torch
@@ -16,6 +17,17 @@ CACHED_ROWS = 1024  # a slice of features that stays in the processor's cache fr
 HUB_OPTIONS = ("cache_dir", "force_download", "local_files_only", "token", "revision", "subfolder")
 FRAMES_NAME = "frames.safetensors"
 FEW_ROWS = 256  # so few are compared one by one: that costs less than to prepare the whole tree for products
+
+
+def without_autocast(method):
+    """A method that computes in float32, whatever is around it: ids must not hang on that."""
+
+    @functools.wraps(method)
+    def plain(self, *args, **kwargs):
+        with torch.autocast(self.mean.device.type, enabled=False):
+            return method(self, *args, **kwargs)
+
+    return plain
 
 
 class VisualCodebookConfig(PreTrainedConfig):
@@ -96,6 +108,7 @@ class VisualCodebook(PreTrainedModel):
         return squares.masked_fill_((self.counts(level) == 0).view_as(squares), torch.inf)
 
     @torch.no_grad()
+    @without_autocast
     def prepare(self, features, first_clip=0):
         """Checks features and brings them into the space of the centroids.
 
@@ -107,8 +120,10 @@ class VisualCodebook(PreTrainedModel):
             `torch.FloatTensor` of shape `(clips, feature_size)`, on the codebook's device.
 
         Raises:
-            ValueError: Wrong width, NaN or infinite values.
+            ValueError: Wrong width, NaN or infinite values, or a codebook that is not in float32.
         """
+        if self.mean.dtype != torch.float32:
+            raise ValueError(f"This codebook is in {self.mean.dtype}; its ids need float32, as it was saved.")
         features = torch.as_tensor(features)
         if features.ndim != 2 or features.shape[1] != self.config.feature_size:
             raise ValueError(
@@ -129,6 +144,7 @@ class VisualCodebook(PreTrainedModel):
         return points
 
     @torch.no_grad()
+    @without_autocast
     def encode(self, features, batch_size=8192):
         """Visual ids of features, down the tree: `levels * branches` distances each instead of `codebook_size`.
 
@@ -142,7 +158,7 @@ class VisualCodebook(PreTrainedModel):
             `torch.LongTensor` of shape `(clips,)`: Visual ids, 0 ... codebook_size - 1.
 
         Raises:
-            ValueError: Wrong width, NaN or infinite values, or a codebook that was never fitted.
+            ValueError: Wrong width, NaN or infinite values, or a codebook that was never fitted or is not in float32.
         """
         if not self.counts(0).any():
             raise ValueError("This codebook has not been fitted: no centroid has a training point.")

@@ -168,12 +168,28 @@ def extract_features(videos, processor, folder, shard_size=16, subtitles=None):
 
 def write_shard(described, path):
     """Writes under another name and renames, so that a shard is whole or absent."""
-    features = Features({**DESCRIPTION, "features": List(List(Value("float16")))})
-    columns = {name: [row[name] for row in described] for name in DESCRIPTION}
-    columns["features"] = [list(np.asarray(row["features"], dtype=np.float16)) for row in described]
+    features, described = Features({**DESCRIPTION, "features": List(List(Value("float16")))}), map(halved, described)
+    columns = {name: [] for name in features}
+    for row in described:
+        for name, column in columns.items():
+            column.append(row[name])
     unfinished = path.with_suffix(".unfinished")
     Dataset.from_dict(columns, features=features).to_parquet(unfinished)
     os.replace(unfinished, path)
+
+
+def halved(row):
+    """A row with its features in float16, up to the first that is too large for it, which is an error of the row."""
+    with np.errstate(over="ignore"):
+        half = np.asarray(row["features"], dtype=np.float16)
+    bad = np.flatnonzero(~np.isfinite(half).all(-1))
+    if not len(bad):
+        return {**row, "features": list(half)}
+    problem = (
+        f"{row['video_id']}: the feature of clip {bad[0]} has values that float16 cannot hold (65504 at the most)"
+    )
+    error = problem if row["error"] is None else f"{row['error']}; {problem}"
+    return {**row, "features": list(half[: bad[0]]), "error": error}
 
 
 def load_features(folder):

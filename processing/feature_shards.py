@@ -36,11 +36,11 @@ class FeatureArray:
         return "features in memory"
 
     def read(self, piece):
-        yield self.array[piece * BLOCK_ROWS : (piece + 1) * BLOCK_ROWS]
+        yield self.array[piece * BLOCK_ROWS : (piece + 1) * BLOCK_ROWS].cpu()
 
     def take(self, rows, sizes):
         for part in torch.from_numpy(rows).split(BLOCK_ROWS):
-            yield self.array.index_select(0, part)
+            yield self.array.index_select(0, part.to(self.array.device)).cpu()
 
 
 class FeatureShards:

@@ -189,6 +189,18 @@ def test_a_codebook_of_another_shape_is_not_taken_for_the_one_asked_for(tmp_path
         build_corpus(videos(5), StandIn(), tmp_path, levels=2, branches=3)
 
 
+def test_a_feature_too_large_for_its_shard_is_an_error_of_its_row(tmp_path):
+    """float16 would make it infinite, and the fit would refuse the whole corpus: the row keeps what is before it."""
+    processor = StandIn()
+    given = processor.row("v4")
+    given["features"][2, 1] = 1e5
+    processor.row = lambda name: given if name == "v4" else StandIn().row(name)
+    rows = build_corpus(videos(6), processor, tmp_path, levels=1, branches=3)
+    assert [len(ids) for ids in rows["visual_ids"]] == [0, 1, 2, 3, 2, 5]
+    assert "v4: the feature of clip 2 has values that float16 cannot hold" in rows[4]["error"]
+    assert rows[5]["error"] is None
+
+
 FIRST_OF_TWO = """
 import faulthandler, sys
 faulthandler.dump_traceback_later(90, exit=True)
