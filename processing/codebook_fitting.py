@@ -289,6 +289,8 @@ class Fit:
             # A medium node keeps all cores busy by itself.
             split = [self.split_medium(level, batch, points) for batch in medium]
             split += on_cores(self.cores, functools.partial(self.split_small, level, points=points), small)
+            if level + 1 == self.levels:
+                return
             below = {}
             for node, label in (item for labels in split for item in labels.items()):
                 sizes = torch.bincount(label, minlength=self.branches)
@@ -319,7 +321,7 @@ class Fit:
     def split_medium(self, level, members, points):
         """Splits one node in passes over its points, which are in memory; by node, the children of its points."""
         ((node, rows),) = members.items()
-        points = points.index_select(0, rows)
+        points = points if len(rows) == len(points) else points.index_select(0, rows)  # rows ascend: all are in order
         places, nodes = torch.arange(len(points)), torch.zeros(len(points), dtype=torch.long)
 
         def scan():

@@ -177,14 +177,17 @@ def tiny_fit(state_dir=None, process=0):
 def test_only_the_first_process_begins_the_folder(tmp_path, monkeypatch):
     """The second one comes first: it writes nothing, waits, and compares what the first has written meanwhile."""
     first, second = (tiny_fit(tmp_path, process) for process in range(2))
+    waits = []  # was there something already?
 
     class State:
         def wait_for_everyone(self):
-            if not (tmp_path / "settings.json").exists():
+            waits.append((tmp_path / "settings.json").exists())
+            if len(waits) == 1:
                 first.open_state()
 
     monkeypatch.setattr(codebook_fitting, "PartialState", State)
     second.open_state()
+    assert waits == [False, True]
     assert [path.name for path in tmp_path.iterdir()] == ["settings.json"]
     second.seed = 1
     with pytest.raises(ValueError, match="begun with other features or settings"):
