@@ -1,5 +1,6 @@
 """Protects what is said about a codebook: figures by hand and against a reference, and the example that shows them."""
 
+import importlib
 import json
 import subprocess
 import sys
@@ -119,3 +120,12 @@ def test_the_example_fits_reports_and_writes_ids(tmp_path):
             assert ids["video_id"] == row["video_id"] and "features" not in ids
             features = np.array(row["features"], dtype=np.float32).reshape(-1, 12)
             assert ids["visual_ids"] == codebook.encode(features).tolist()
+
+
+def test_joined_networks_are_named_without_folders(tmp_path):
+    """Of two networks that made the features the record names both, and no folder of this machine."""
+    script = importlib.import_module("fit_codebook")
+    shards, eyes = write_shards(made_features(60), tmp_path / "features", shards=1), tmp_path / "i3d"
+    eyes.mkdir()
+    (shards / "settings.json").write_text(json.dumps({"backbone": f"{eyes}+facebook/dinov2-base"}))
+    assert script.described_by([shards]) == "i3d+facebook/dinov2-base"
