@@ -9,6 +9,11 @@ On several processes or machines, the same result; run again, a killed fit goes 
 
     accelerate launch --num_processes 8 examples/fit_codebook.py --features /data/features --output runs/codebook
 
+On CPUs, where `accelerate launch --cpu --num_processes 2` silently runs one process:
+
+    ACCELERATE_USE_CPU=true python -m torch.distributed.run --nproc_per_node 2 examples/fit_codebook.py \
+        --features /data/features --output runs/codebook
+
 The same videos with other tokens, without describing them again:
 
     python examples/fit_codebook.py --features runs/mine/corpus/features --levels 2 --branches 16 --output runs/small \
@@ -25,19 +30,20 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from accelerate import PartialState
+from accelerate import Accelerator, PartialState
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from codebook_pictures import middle_frames, plot_gallery, plot_report
 
-from processing.codebook_fitting import fit_codebook
+from processing.codebook_fitting import fit_codebook, save_whole
 from processing.codebook_report import codebook_report, nearest_clips
 from processing.codebook_videobert import VisualCodebook
-from processing.corpus import find_videos
+from processing.corpus import find_videos, named
 from processing.feature_shards import FeatureShards, find_shards, write_ids
 
 FRAME_SIZE = 48
+SETTINGS_NAME = "fit.json"  # beside a codebook, how it was fitted
 
 
 def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -58,7 +64,9 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--report", type=Path, help="folder for report.json, report.png and, with --videos, gallery.png"
     )
-    parser.add_argument("--report_clips", type=int, default=20_000, help="clips, drawn at random, that it measures")
+    parser.add_argument(
+        "--report_clips", type=int, help="clips, drawn at random, that it measures; 2 a leaf by default"
+    )
     parser.add_argument("--videos", type=Path, help="folder of the videos that the features are of")
     parser.add_argument("--tokens", type=int, nargs="+", help="visual ids in the gallery; by default some common ones")
     parser.add_argument("--frames", action=switch, default=False, help="keep a small frame of every leaf; --videos")
@@ -70,7 +78,12 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
 
 def fit(options: argparse.Namespace, output: Path, seed: int) -> VisualCodebook:
     """The codebook in a folder, fitted if it is not there yet. Every process calls this, one of them writes."""
-    if not (output / "config.json").exists():
+    settings = {name: getattr(options, name) for name in ("levels", "branches", "normalize", "whiten")} | {
+        "seed": seed
+    }
+    if (output / "config.json").exists():
+        check_settings(output, settings)
+    else:
         codebook = fit_codebook(
             FeatureShards(options.features),
             options.levels,
@@ -84,26 +97,45 @@ def fit(options: argparse.Namespace, output: Path, seed: int) -> VisualCodebook:
             state_dir=output / "unfinished",
         )
         if PartialState().is_main_process:
-            codebook.save_pretrained(output)
+            (output / SETTINGS_NAME).write_text(json.dumps(settings))
+            save_whole(codebook, output)
             shutil.rmtree(output / "unfinished")
         PartialState().wait_for_everyone()
     return VisualCodebook.from_pretrained(output)
 
 
+def check_settings(output: Path, settings: dict) -> None:
+    """A codebook that is there must be the one that is asked for."""
+    before = json.loads((output / "config.json").read_text())
+    if (output / SETTINGS_NAME).exists():
+        before |= json.loads((output / SETTINGS_NAME).read_text())
+    unequal = {name: (before[name], value) for name, value in settings.items() if before.get(name, value) != value}
+    if unequal:
+        raise ValueError(
+            f"{output} holds a codebook of other settings (then, now): {unequal}; "
+            "ask for the same, or use another output folder."
+        )
+
+
 def described_by(features: list[Path]) -> str | None:
     """The backbone that `processing.corpus` noted beside its shards, without this machine's folders."""
     settings = find_shards(features)[0].parent / "settings.json"
-    return Path(json.loads(settings.read_text())["backbone"]).name if settings.exists() else None
+    return named(json.loads(settings.read_text())["backbone"]) if settings.exists() else None
 
 
 def report(codebook: VisualCodebook, other: VisualCodebook, options: argparse.Namespace) -> None:
     """Writes the figures and their picture."""
     source = FeatureShards(options.features)
     sizes = source.sizes()
-    total = sum(sizes)
-    rows = np.random.default_rng(options.seed).choice(total, min(total, options.report_clips), replace=False)
-    features = torch.cat(list(source.take(np.sort(rows), sizes)))
-    figures = codebook_report(codebook, features, other, options.seed)
+    total, leaves = sum(sizes), codebook.config.codebook_size
+    spare = leaves if total >= 2 * leaves else 0  # for the random codebook
+    measured = min(total - spare, options.report_clips or max(20_000, 2 * leaves))
+    rows = np.random.default_rng(options.seed).choice(total, measured + spare, replace=False)
+    features, others = (
+        torch.cat([*source.take(np.sort(part), sizes), torch.empty(0, source.feature_size)])
+        for part in (rows[:measured], rows[measured:])
+    )
+    figures = codebook_report(codebook, features, other, options.seed, others)
     options.report.mkdir(parents=True, exist_ok=True)
     (options.report / "report.json").write_text(json.dumps(figures, indent=2) + "\n")
     plot_report(figures, options.report / "report.png")
@@ -130,6 +162,7 @@ def show_tokens(codebook: VisualCodebook, options: argparse.Namespace, columns: 
 
 def main() -> None:
     options = parse_args()
+    Accelerator()  # finds the other processes
     codebook = fit(options, options.output, options.seed)
     # How much of the codebook is the features' and how much the seed's takes a second one to tell.
     other = fit(options, options.report / "other_seed", options.seed + 1) if options.report else None
@@ -138,7 +171,7 @@ def main() -> None:
     if options.report:
         report(codebook, other, options)
     if options.videos and show_tokens(codebook, options):
-        codebook.save_pretrained(options.output)
+        save_whole(codebook, options.output)
     if options.ids:
         write_ids(codebook, options.features, options.ids)
 

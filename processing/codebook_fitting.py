@@ -9,12 +9,13 @@ import functools
 import hashlib
 import json
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
 import torch
 from accelerate import PartialState
-from accelerate.utils import gather_object, reduce, tqdm
+from accelerate.utils import gather_object, parse_flag_from_env, reduce, tqdm
 from safetensors.torch import load_file, save_file
 from transformers.utils import logging
 
@@ -44,6 +45,7 @@ def fit_codebook(
     whiten=False,
     memory=None,
     state_dir=None,
+    alone=False,
 ):
     """Fits a codebook top down: k-means over all features, then inside each cluster, `levels` times.
 
@@ -65,14 +67,18 @@ def fit_codebook(
             them is split in passes over all features.
         state_dir (`str` or `os.PathLike`, *optional*): Gets what is done after every pass and every subtree, so that
             the same call goes on where a killed one stopped. On several machines, a folder that all of them see.
+        alone (`bool`): Whether, of several processes, only this one calls: it reads everything and waits for nobody.
 
     Returns:
         [`VisualCodebook`]: A node with fewer distinct points than branches gets one child a point; the children left
         over are dead (count 0), never duplicates, and the log says how many leaves that are.
 
     Raises:
-        ValueError: No features, NaN or infinite ones, or a `state_dir` that was begun with other features or settings.
+        ValueError: No features, NaN or infinite ones, no level, fewer than two branches, or a `state_dir` that was
+            begun with other features or settings.
     """
+    if levels < 1 or branches < 2:
+        raise ValueError(f"levels={levels}, branches={branches}: a codebook has at least 1 level and 2 branches.")
     source = features if isinstance(features, FeatureShards) else FeatureArray(features)
     config = VisualCodebookConfig(
         levels=levels,
@@ -85,8 +91,8 @@ def fit_codebook(
     memory = memory or (2**29 if isinstance(source, FeatureShards) else 2**25)
     # What fits its Gram matrix is always clustered there, or the memory would change the result.
     room = max(GRAM_ROWS, memory // (4 * source.feature_size))
-    fit = Fit(VisualCodebook(config), source, seed, room, state_dir)
-    with one_core_each() as fit.cores:
+    fit = Fit(VisualCodebook(config), source, seed, room, state_dir, alone)
+    with one_core_each() as fit.cores, torch.autocast("cpu", enabled=False):
         fit.run(progress)
     return fit.codebook
 
@@ -100,13 +106,16 @@ class Fit:
         seed (`int`): Of the starts.
         room (`int`): Clips that may be held at once.
         state_dir (`str` or `os.PathLike`, *optional*): Where what is done is kept.
+        alone (`bool`): Whether this process does without the others.
     """
 
-    def __init__(self, codebook, source, seed, room, state_dir=None):
+    def __init__(self, codebook, source, seed, room, state_dir=None, alone=False):
         self.codebook, self.source, self.seed, self.room = codebook, source, seed, room
         self.levels, self.branches = codebook.config.levels, codebook.config.branches
         self.state_dir = None if state_dir is None else Path(state_dir)
-        self.process, self.processes = PartialState().process_index, PartialState().num_processes
+        # It does not look by itself whether processes without GPUs are meant, and would take each for the only one.
+        state = PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU"))
+        self.process, self.processes = (0, 1) if alone else (state.process_index, state.num_processes)
 
     def run(self, progress):
         self.describe()
@@ -127,7 +136,14 @@ class Fit:
 
     def total(self, tensor):
         """The sum over processes."""
-        return reduce(tensor.detach().clone(), "sum") if self.processes > 1 else tensor
+        if self.processes == 1:
+            return tensor
+        # On the device whose memory the processes can exchange: GPUs exchange nothing that lies in the host's.
+        return reduce(tensor.detach().to(PartialState().device, copy=True), "sum").to(tensor.device)
+
+    def gather(self, items):
+        """The joined lists of all processes."""
+        return gather_object(items) if self.processes > 1 else items
 
     def pieces(self):
         """The pieces that this process reads."""
@@ -218,7 +234,7 @@ class Fit:
                 yield first, block, here[first : first + len(block)].long()
 
         lloyd = Lloyd(
-            scan, self.codebook.prepare, self.take, self.scale, self.longest, self.cores, self.total, gather_object
+            scan, self.codebook.prepare, self.take, self.scale, self.longest, self.cores, self.total, self.gather
         )
         state = self.load(f"level_{level}")
         if state is None:
@@ -273,6 +289,8 @@ class Fit:
             # A medium node keeps all cores busy by itself.
             split = [self.split_medium(level, batch, points) for batch in medium]
             split += on_cores(self.cores, functools.partial(self.split_small, level, points=points), small)
+            if level + 1 == self.levels:
+                return
             below = {}
             for node, label in (item for labels in split for item in labels.items()):
                 sizes = torch.bincount(label, minlength=self.branches)
@@ -303,7 +321,7 @@ class Fit:
     def split_medium(self, level, members, points):
         """Splits one node in passes over its points, which are in memory; by node, the children of its points."""
         ((node, rows),) = members.items()
-        points = points.index_select(0, rows)
+        points = points if len(rows) == len(points) else points.index_select(0, rows)  # rows ascend: all are in order
         places, nodes = torch.arange(len(points)), torch.zeros(len(points), dtype=torch.long)
 
         def scan():
@@ -354,9 +372,11 @@ class Fit:
         shape = {name: getattr(config, name) for name in ("levels", "branches", "feature_size", "normalize", "whiten")}
         settings = {**shape, "seed": self.seed, "room": self.room, "clips": sum(self.sizes), "mean": mean}
         path = self.state_dir / "settings.json"
-        if not path.exists():
+        if self.process == 0 and not path.exists():
             write_whole(path, lambda unfinished: unfinished.write_text(json.dumps(settings)))
-        elif (before := json.loads(path.read_text())) != settings:
+        if self.processes > 1:
+            PartialState().wait_for_everyone()
+        if (before := json.loads(path.read_text())) != settings:
             unequal = {
                 name: (before.get(name), value) for name, value in settings.items() if before.get(name) != value
             }
@@ -414,3 +434,13 @@ def write_whole(path, write):
     unfinished = path.with_name(f"{path.name}.unfinished")
     write(unfinished)
     os.replace(unfinished, path)
+
+
+def save_whole(codebook, folder):
+    """Saves a codebook so that a folder with a `config.json`, which comes last, holds all of it, killed or not."""
+    unfinished = Path(folder) / "unfinished_codebook"
+    shutil.rmtree(unfinished, ignore_errors=True)
+    codebook.save_pretrained(unfinished)
+    for path in sorted(unfinished.iterdir(), key=lambda path: path.name == "config.json"):
+        os.replace(path, Path(folder) / path.name)
+    unfinished.rmdir()

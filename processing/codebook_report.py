@@ -7,12 +7,12 @@ import torch
 
 from .kmeans import PASSES, Lloyd
 
-FLAT_PRODUCTS = 2e13  # multiplications that the comparison with a flat k-means may take: a few minutes
+FLAT_PRODUCTS = 3e13  # multiplications that the comparison with a flat k-means may take: enough for 2 x 12**4 clips
 BLOCK = 2048
 
 
 @torch.no_grad()
-def codebook_report(codebook, features, other=None, seed=0):
+def codebook_report(codebook, features, other=None, seed=0, spare=None):
     """How well a codebook covers features, beside a flat one and a random one of as many live leaves.
 
     Args:
@@ -20,14 +20,17 @@ def codebook_report(codebook, features, other=None, seed=0):
         features (`torch.Tensor` of shape `(clips, feature_size)`): Features, those of the fit, a sample, or others.
         other ([`VisualCodebook`], *optional*): One of the same features and shape with another seed, for stability.
         seed (`int`): Of the random codebook, and of the chance level of stability.
+        spare (`torch.Tensor` of shape `(clips, feature_size)`, *optional*): Features of other clips, which the random
+            codebook is drawn from: it must not hold the clips that it is measured on.
 
     Returns:
         `dict`: Figures of the training: `clips_fitted`, `codebook_size`, `leaves_alive` (with a training point),
         `leaves_dead`, and `sizes_by_level`, one dict a level: how many nodes have 0, 1, 2-3, 4-7, ... training clips.
         On the given features: `leaves_used`, `perplexity`, `tree_flat_agreement` (share whose leaf is the nearest of
         all live leaves), and the mean squared distance to the leaf as a share of the variance: `quantization_error`,
-        `nearest_leaf_error` (searched flat), `random_error` (features drawn as leaves, searched flat) and `flat_error`
-        (flat k-means of these features, begun from the leaves; `None` where it would take too long).
+        `nearest_leaf_error` (searched flat), `random_error` (spare features drawn as leaves, searched flat) and
+        `flat_error` (flat k-means of these features, begun from the leaves). Where there are too few clips for one of
+        the last two it is `None`, and `skipped` says why, by its name.
         With `other`, `stability`: for each level the adjusted mutual information of the two codebooks' ids, 1 for the
         same partition, 0 for chance.
     """
@@ -37,14 +40,18 @@ def codebook_report(codebook, features, other=None, seed=0):
     used = share[share > 0]
     counts = [codebook.counts(level) for level in range(codebook.config.levels)]
     alive = codebook.centroids()[counts[-1] > 0]
-    drawn = points[torch.randperm(len(points), generator=generator)[: len(alive)]]
     nearest, flat_ids = flat_search(points, alive)
     variance = (points - points.mean(0)).square().sum(1).mean().item()
     distances = {
         "quantization_error": (points - codebook.centroids(ids)).square().sum(1),
         "nearest_leaf_error": nearest,
-        "random_error": flat_search(points, drawn)[0],
     }
+    extra, skipped = 0 if spare is None else len(spare), {}
+    if extra >= len(alive):
+        drawn = codebook.prepare(spare[torch.randperm(extra, generator=generator)[: len(alive)]])
+        distances["random_error"] = flat_search(points, drawn)[0]
+    else:
+        skipped["random_error"] = f"{len(alive)} random leaves need as many spare clips; there are {extra}"
     report = {
         "clips_fitted": int(counts[0].sum()),
         "codebook_size": codebook.config.codebook_size,
@@ -56,8 +63,13 @@ def codebook_report(codebook, features, other=None, seed=0):
         "tree_flat_agreement": float(((counts[-1] > 0).cumsum(0)[ids] - 1 == flat_ids).double().mean()),
         **{name: float(distance.mean()) / variance for name, distance in distances.items()},
     }
-    possible = len(points) > len(alive) and 2 * PASSES * points.numel() * len(alive) < FLAT_PRODUCTS
-    report["flat_error"] = float(flat_kmeans_error(points, alive)) / variance if possible else None
+    if len(points) <= len(alive):
+        skipped["flat_error"] = f"{len(alive)} flat clusters need more clips than that; {len(points)} are measured"
+    elif 2 * PASSES * points.numel() * len(alive) > FLAT_PRODUCTS:
+        skipped["flat_error"] = f"{len(alive)} flat clusters of {len(points)} clips would take too long"
+    else:
+        report["flat_error"] = float(flat_kmeans_error(points, alive)) / variance
+    report |= {**dict.fromkeys(skipped), "skipped": skipped}
     if other is not None:
         theirs, width = other.encode(features), codebook.config.branches
         steps = [width ** (codebook.config.levels - 1 - level) for level in range(codebook.config.levels)]

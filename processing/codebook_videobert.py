@@ -1,22 +1,33 @@
 """The visual vocabulary: a tree of centroids that turns a clip's feature into one visual id (paper, section 4.2)."""
 
-import os
+import functools
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load, save
 from torch import nn
 from transformers import PreTrainedConfig, PreTrainedModel
 from transformers import initialization as init
 from transformers.utils import cached_file
 
-from .cores_videobert import on_cores, one_core_each
+from .cores_videobert import cores_here, on_cores, one_core_each
 from .nearest_videobert import nearest_child, settle
 
 CACHED_ROWS = 1024  # a slice of features that stays in the processor's cache from one operation to the next
 HUB_OPTIONS = ("cache_dir", "force_download", "local_files_only", "token", "revision", "subfolder")
 FRAMES_NAME = "frames.safetensors"
 FEW_ROWS = 256  # so few are compared one by one: that costs less than to prepare the whole tree for products
+
+
+def without_autocast(method):
+    """A method that computes in float32, whatever is around it: ids must not hang on that."""
+
+    @functools.wraps(method)
+    def plain(self, *args, **kwargs):
+        with torch.autocast(self.mean.device.type, enabled=False):
+            return method(self, *args, **kwargs)
+
+    return plain
 
 
 class VisualCodebookConfig(PreTrainedConfig):
@@ -71,7 +82,7 @@ class VisualCodebook(PreTrainedModel):
         for level, size in enumerate(sizes):
             self.register_buffer(f"counts_{level}", torch.zeros(size, dtype=torch.int64))
         # By option a small picture of every leaf: JPEGs, one after the other, and where each one ends.
-        self._frames, self._frames_at = None, None
+        self._frames = None
         self.post_init()
 
     def _init_weights(self, module):
@@ -97,6 +108,7 @@ class VisualCodebook(PreTrainedModel):
         return squares.masked_fill_((self.counts(level) == 0).view_as(squares), torch.inf)
 
     @torch.no_grad()
+    @without_autocast
     def prepare(self, features, first_clip=0):
         """Checks features and brings them into the space of the centroids.
 
@@ -108,8 +120,10 @@ class VisualCodebook(PreTrainedModel):
             `torch.FloatTensor` of shape `(clips, feature_size)`, on the codebook's device.
 
         Raises:
-            ValueError: Wrong width, NaN or infinite values.
+            ValueError: Wrong width, NaN or infinite values, or a codebook that is not in float32.
         """
+        if self.mean.dtype != torch.float32:
+            raise ValueError(f"This codebook is in {self.mean.dtype}; its ids need float32, as it was saved.")
         features = torch.as_tensor(features)
         if features.ndim != 2 or features.shape[1] != self.config.feature_size:
             raise ValueError(
@@ -130,6 +144,7 @@ class VisualCodebook(PreTrainedModel):
         return points
 
     @torch.no_grad()
+    @without_autocast
     def encode(self, features, batch_size=8192):
         """Visual ids of features, down the tree: `levels * branches` distances each instead of `codebook_size`.
 
@@ -143,13 +158,13 @@ class VisualCodebook(PreTrainedModel):
             `torch.LongTensor` of shape `(clips,)`: Visual ids, 0 ... codebook_size - 1.
 
         Raises:
-            ValueError: Wrong width, NaN or infinite values, or a codebook that was never fitted.
+            ValueError: Wrong width, NaN or infinite values, or a codebook that was never fitted or is not in float32.
         """
         if not self.counts(0).any():
             raise ValueError("This codebook has not been fitted: no centroid has a training point.")
         few = len(features) <= FEW_ROWS
         penalties = [None if few else self.penalties(level) for level in range(self.config.levels)]
-        cores = torch.get_num_threads() if self.mean.device.type == "cpu" else 1
+        cores = cores_here() if self.mean.device.type == "cpu" else 1
         at_once = max(FEW_ROWS, min(batch_size, -(-len(features) // cores)))
 
         def encode_batch(start):
@@ -215,11 +230,6 @@ class VisualCodebook(PreTrainedModel):
         """The picture kept with a leaf: `(3, height, width)` uint8, or `None`."""
         from torchcodec.decoders import decode_jpeg
 
-        if self._frames is None and self._frames_at is not None:
-            name, where = self._frames_at
-            missing = {"_raise_exceptions_for_missing_entries": False}
-            path = cached_file(name, FRAMES_NAME, **where, **missing)
-            self._frames, self._frames_at = None if path is None else load_file(path), None
         if self._frames is None:
             return None
         ends = self._frames["ends"]
@@ -227,10 +237,12 @@ class VisualCodebook(PreTrainedModel):
         return decode_jpeg(self._frames["jpeg"][start:end]) if end > start else None
 
     def save_pretrained(self, save_directory, **kwargs):
-        self.frame(0)  # read if there are any
-        if self._frames is not None:
-            os.makedirs(save_directory, exist_ok=True)
-            save_file(self._frames, Path(save_directory) / FRAMES_NAME)
+        path = Path(save_directory) / FRAMES_NAME
+        if self._frames is None:
+            path.unlink(missing_ok=True)  # those of a codebook that lay here before
+        else:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(save(self._frames))
         return super().save_pretrained(save_directory, **kwargs)
 
     @classmethod
@@ -239,7 +251,10 @@ class VisualCodebook(PreTrainedModel):
         loaded = super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
         codebook = loaded[0] if isinstance(loaded, tuple) else loaded
         codebook.requires_grad_(False)
-        codebook._frames_at = (pretrained_model_name_or_path, where)
+        missing = {"_raise_exceptions_for_missing_entries": False, "_raise_exceptions_for_connection_errors": False}
+        path = cached_file(pretrained_model_name_or_path, FRAMES_NAME, **where, **missing)
+        # As bytes, for the file may change or go while the codebook is there.
+        codebook._frames = None if path is None else load(Path(path).read_bytes())
         return loaded
 
     def forward(self, features, **kwargs):

@@ -17,7 +17,7 @@ from accelerate import PartialState
 from accelerate.utils import tqdm
 from datasets import Dataset, Features, List, Value, load_dataset
 
-from .codebook_fitting import fit_codebook
+from .codebook_fitting import fit_codebook, save_whole
 from .codebook_videobert import VisualCodebook
 from .feature_shards import FeatureShards
 
@@ -85,7 +85,8 @@ def build_corpus(
         [`datasets.Dataset`]: One row a video, in the order of `videos`; the `error` of a bad one says what is wrong.
 
     Raises:
-        ValueError: The folder was begun with another speech model or backbone, or there are no clips to fit.
+        ValueError: The folder was begun with another speech model, backbone or shape of the codebook, or there are no
+            clips to fit.
     """
     output_dir = Path(output_dir)
     described = extract_features(videos, processor, output_dir / "features", shard_size, subtitles)
@@ -94,12 +95,19 @@ def build_corpus(
     place = {names[number]: number for number in sorted(range(len(names)), key=lambda number: errors[number] is None)}
     rows = [place[video_id] for video_id in videos]
     described = described.select(rows)
-    if processor.codebook is None and (output_dir / "codebook").is_dir():
-        processor.add_codebook(VisualCodebook.from_pretrained(output_dir / "codebook"))
+    if processor.codebook is None and (output_dir / "codebook" / "config.json").exists():
+        codebook = VisualCodebook.from_pretrained(output_dir / "codebook")
+        if (fitted := (codebook.config.levels, codebook.config.branches)) != (levels, branches):
+            raise ValueError(
+                f"{output_dir / 'codebook'} was fitted with (levels, branches) {fitted}, not {(levels, branches)}; "
+                "ask for the same, or use another output folder."
+            )
+        processor.add_codebook(codebook)
     elif processor.codebook is None:
         clips = clips_to_fit(described, fit_on, output_dir / "features", rows)
-        codebook = fit_codebook(clips, levels, branches, seed=seed, backbone=named(processor.backbone))
-        codebook.save_pretrained(output_dir / "codebook")
+        # Of several processes the first builds a corpus before the others, which wait for it.
+        codebook = fit_codebook(clips, levels, branches, seed=seed, backbone=named(processor.backbone), alone=True)
+        save_whole(codebook, output_dir / "codebook")
         processor.add_codebook(codebook)
     dataset = described.map(
         tokenize_features,
@@ -160,12 +168,28 @@ def extract_features(videos, processor, folder, shard_size=16, subtitles=None):
 
 def write_shard(described, path):
     """Writes under another name and renames, so that a shard is whole or absent."""
-    features = Features({**DESCRIPTION, "features": List(List(Value("float16")))})
-    columns = {name: [row[name] for row in described] for name in DESCRIPTION}
-    columns["features"] = [list(np.asarray(row["features"], dtype=np.float16)) for row in described]
+    features, described = Features({**DESCRIPTION, "features": List(List(Value("float16")))}), map(halved, described)
+    columns = {name: [] for name in features}
+    for row in described:
+        for name, column in columns.items():
+            column.append(row[name])
     unfinished = path.with_suffix(".unfinished")
     Dataset.from_dict(columns, features=features).to_parquet(unfinished)
     os.replace(unfinished, path)
+
+
+def halved(row):
+    """A row with its features in float16, up to the first that is too large for it, which is an error of the row."""
+    with np.errstate(over="ignore"):
+        half = np.asarray(row["features"], dtype=np.float16)
+    bad = np.flatnonzero(~np.isfinite(half).all(-1))
+    if not len(bad):
+        return {**row, "features": list(half)}
+    problem = (
+        f"{row['video_id']}: the feature of clip {bad[0]} has values that float16 cannot hold (65504 at the most)"
+    )
+    error = problem if row["error"] is None else f"{row['error']}; {problem}"
+    return {**row, "features": list(half[: bad[0]]), "error": error}
 
 
 def load_features(folder):

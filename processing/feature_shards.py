@@ -1,5 +1,6 @@
 """Features for a codebook fit, from memory or from Parquet shards: read piece by piece, never held whole."""
 
+import hashlib
 import os
 from pathlib import Path
 
@@ -35,11 +36,11 @@ class FeatureArray:
         return "features in memory"
 
     def read(self, piece):
-        yield self.array[piece * BLOCK_ROWS : (piece + 1) * BLOCK_ROWS]
+        yield self.array[piece * BLOCK_ROWS : (piece + 1) * BLOCK_ROWS].cpu()
 
     def take(self, rows, sizes):
         for part in torch.from_numpy(rows).split(BLOCK_ROWS):
-            yield self.array.index_select(0, part)
+            yield self.array.index_select(0, part.to(self.array.device)).cpu()
 
 
 class FeatureShards:
@@ -149,29 +150,53 @@ class FeatureShards:
 def write_ids(codebook, shards, folder):
     """Writes, for every shard of features, one of the same rows with `visual_ids` in the place of the features.
 
-    A shard of ids is whole or absent, and one that is there is left as it is.
+    A shard of ids is whole or absent, and notes which codebook it is of: one of this codebook is left as it is, one of
+    another is written again.
 
     Args:
         codebook ([`VisualCodebook`]): Feature to visual id.
         shards (path or list of paths): Parquet files, or folders of them.
         folder (`str` or `os.PathLike`): Gets the new ones, under the same names.
+
+    Raises:
+        ValueError: Two shards of one name, of which one would be lost.
     """
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    folder, paths, made_with = Path(folder), {}, {b"codebook": fingerprint(codebook)}
     for path in find_shards(shards):
-        target = folder / path.name
-        if target.exists():
+        if path.name in paths:
+            raise ValueError(
+                f"{paths[path.name]} and {path} have one name, and so would their ids; rename one of them."
+            )
+        paths[path.name] = path
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, path in paths.items():
+        target = folder / name
+        if target.exists() and made_with.items() <= (pq.read_schema(target).metadata or {}).items():
             continue
         source, others = FeatureShards(path), [name for name in pq.read_schema(path).names if name != "features"]
         blocks = [
-            codebook.encode(block).int().numpy() for piece in range(source.num_pieces) for block in source.read(piece)
+            codebook.encode(block).int().cpu().numpy()
+            for piece in range(source.num_pieces)
+            for block in source.read(piece)
         ]
         counts = [count for piece in range(source.num_pieces) for count in source.counts(piece)]
         ends = np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)
         ids = pa.ListArray.from_arrays(ends, np.concatenate(blocks))
         unfinished = target.with_name(f"{target.name}.unfinished")
-        pq.write_table(pq.read_table(path, columns=others).append_column("visual_ids", ids), unfinished)
+        table = pq.read_table(path, columns=others).append_column("visual_ids", ids)
+        # Notes of the shard's own columns, such as those of `datasets`, would not fit the new ones.
+        pq.write_table(table.replace_schema_metadata(made_with), unfinished)
         os.replace(unfinished, target)
+
+
+def fingerprint(codebook):
+    """Tells a codebook from every other one, by its shape and all of its numbers."""
+    parts = hashlib.sha256(
+        repr((codebook.config.levels, codebook.config.branches, codebook.config.normalize)).encode()
+    )
+    for _, tensor in sorted(codebook.state_dict().items()):
+        parts.update(tensor.detach().cpu().numpy().tobytes())
+    return parts.hexdigest().encode()
 
 
 def find_shards(shards):

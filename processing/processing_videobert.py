@@ -182,8 +182,8 @@ class VideoBertProcessor(ProcessorMixin):
             isinstance(video, (np.ndarray, torch.Tensor)) and video.ndim == 1
         )
         if not is_ids:
-            return self.codebook.encode(self.features(video)).tolist()
-        ids, size = [int(i) for i in video], self.codebook.config.codebook_size
+            return self._vocabulary().encode(self.features(video)).tolist()
+        ids, size = [int(i) for i in video], self._vocabulary().config.codebook_size
         for i in ids:
             if not 0 <= i < size:
                 raise ValueError(f"Visual id {i} is outside the codebook, whose ids are 0 to {size - 1}.")
@@ -204,9 +204,10 @@ class VideoBertProcessor(ProcessorMixin):
             `dict`: The row: `video_id, duration, has_speech, sentences, visual_ids, error`. A video that cannot be
             read has an `error` that says why, and whatever could be read of it.
         """
+        codebook = self._vocabulary()
         (described,) = self.describe([video], [video_id], [subtitles])
         features = described.pop("features")
-        return {**described, "visual_ids": self.codebook.encode(features).tolist()}
+        return {**described, "visual_ids": codebook.encode(features).tolist()}
 
     def describe(self, videos, video_ids=None, subtitles=None):
         """Speech and features of several videos; as [`~VideoBertProcessor.tokenize`], before the codebook.
@@ -308,6 +309,13 @@ class VideoBertProcessor(ProcessorMixin):
     def decode(self, token_ids, **kwargs):
         """Ids back to text, visual tokens written as `<v_…>`."""
         return self.tokenizer.decode(token_ids, **kwargs)
+
+    def _vocabulary(self):
+        if self.codebook is None:
+            raise ValueError(
+                "The processor has no codebook, which visual ids come from; fit one and `add_codebook` it."
+            )
+        return self.codebook
 
     def _speech(self):
         if self._recognizer is None:

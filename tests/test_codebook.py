@@ -1,5 +1,7 @@
 """Protects the visual vocabulary: k-means itself, the tree, small nodes, repeatability, and what is saved."""
 
+import shutil
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +11,7 @@ from hypothesis import strategies as st
 from processing.codebook_fitting import fit_codebook
 from processing.codebook_report import codebook_report
 from processing.codebook_videobert import VisualCodebook, VisualCodebookConfig
+from processing.feature_shards import FeatureArray
 
 
 def blobs(points=40, width=8, seed=0):
@@ -118,6 +121,22 @@ def test_a_leaf_keeps_its_picture(tmp_path):
     assert VisualCodebook.from_pretrained(tmp_path / "three").frame(3) is None
 
 
+def test_pictures_do_not_hang_on_the_folder_they_came_from(tmp_path, monkeypatch):
+    """Loaded by a relative path, saved elsewhere when that is gone; a codebook without any leaves none behind."""
+    codebook = fit(blobs()[0])
+    codebook.set_frames({3: torch.full((3, 48, 48), 90, dtype=torch.uint8)})
+    codebook.save_pretrained(tmp_path / "one")
+    monkeypatch.chdir(tmp_path)
+    loaded = VisualCodebook.from_pretrained("one")
+    shutil.rmtree("one")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    loaded.save_pretrained(tmp_path / "two")
+    assert torch.equal(VisualCodebook.from_pretrained(tmp_path / "two").frame(3), codebook.frame(3))
+    fit(blobs()[0]).save_pretrained(tmp_path / "two")
+    assert VisualCodebook.from_pretrained(tmp_path / "two").frame(3) is None
+
+
 def test_small_and_large_calls_give_the_same_ids():
     """Few features are compared one by one, many in matrix products, in batches of any size: equal to the bit."""
     generator = torch.Generator().manual_seed(0)
@@ -127,3 +146,36 @@ def test_small_and_large_calls_give_the_same_ids():
     assert torch.equal(torch.cat([codebook.encode(features[i : i + 1]) for i in range(100)]), ids[:100])
     assert torch.equal(codebook.encode(features.half().float(), batch_size=999), codebook.encode(features.half()))
     assert torch.equal(codebook.encode(features, batch_size=301), ids)
+
+
+def test_autocast_does_not_change_ids():
+    """Products in bfloat16 would: with autocast around it, everything is as without."""
+    features = torch.randn(2000, 20, generator=torch.Generator().manual_seed(0))
+    codebook = fit(features, levels=2, branches=7, whiten=True)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        prepared, ids = codebook.prepare(features), codebook.encode(features[:300])
+        again = fit(features, levels=2, branches=7, whiten=True)
+    assert torch.equal(prepared, codebook.prepare(features)) and torch.equal(ids, codebook.encode(features)[:300])
+    assert torch.equal(again.centroids(), codebook.centroids())
+
+
+def test_what_cannot_give_ids_is_said():
+    with pytest.raises(ValueError, match="in torch.float16; its ids need float32"):
+        fit(blobs()[0]).half().encode(blobs()[0])
+    for levels, branches in ((0, 3), (2, 1)):
+        with pytest.raises(ValueError, match=f"levels={levels}, branches={branches}: a codebook has at least 1 level"):
+            fit(blobs()[0], levels=levels, branches=branches)
+
+
+def test_features_of_another_device_are_brought_block_by_block():
+    """The fit reads plain tensors of the host; a stand-in shows what was brought."""
+
+    class Far(torch.Tensor):
+        def cpu(self):
+            return self.as_subclass(torch.Tensor)
+
+    features = blobs()[0]
+    source = FeatureArray(features.as_subclass(Far))
+    blocks = [*source.read(0), *source.take(np.arange(3), None)]
+    assert {type(block) for block in blocks} == {torch.Tensor}
+    assert torch.equal(fit(features.as_subclass(Far)).centroids(), fit(features).centroids())

@@ -12,9 +12,10 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from processing.codebook_fitting import fit_codebook
-from processing.codebook_videobert import VisualCodebook
-from processing.feature_shards import FeatureShards
+from processing import codebook_fitting
+from processing.codebook_fitting import Fit, fit_codebook
+from processing.codebook_videobert import VisualCodebook, VisualCodebookConfig
+from processing.feature_shards import FeatureShards, write_ids
 
 ROOT = Path(__file__).resolve().parents[1]
 WIDTH, CLIPS = 12, 3500
@@ -121,6 +122,7 @@ def killing(path, write):
 
 codebook_fitting.write_whole = killing
 codebook = fit_codebook(FeatureShards({shards!r}), state_dir={state!r}, **LITTLE, **OPTIONS)
+assert codebook_fitting.PartialState().num_processes == int(os.environ.get("WORLD_SIZE", "1"))
 if os.environ.get("RANK", "0") == "0":
     codebook.save_pretrained({output!r})
 """
@@ -132,7 +134,15 @@ def run(shards, tmp_path, kill_at=("", -1), processes=1):
     script.write_text(SCRIPT.format(tests=str(ROOT / "tests"), kill_at=kill_at, **settings))
     command = [sys.executable, str(script)]
     if processes > 1:
-        command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", str(processes), str(script)]
+        command = [
+            sys.executable,
+            "-m",
+            "torch.distributed.run",
+            "--standalone",
+            "--nproc_per_node",
+            str(processes),
+            str(script),
+        ]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "ACCELERATE_USE_CPU": "true", "CUDA_VISIBLE_DEVICES": ""}
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
 
@@ -155,6 +165,50 @@ def test_two_processes_give_the_codebook_of_one(expected, shards, tmp_path):
     done = run(shards, tmp_path, processes=2)
     assert done.returncode == 0, done.stderr
     assert same(VisualCodebook.from_pretrained(tmp_path / "codebook"), expected)
+
+
+def tiny_fit(state_dir=None, process=0):
+    """The first steps of a fit, as one of two processes."""
+    fit = Fit(VisualCodebook(VisualCodebookConfig(levels=1, branches=2, feature_size=4)), None, 0, 9, state_dir)
+    fit.process, fit.processes, fit.sizes = process, 2, [10]
+    return fit
+
+
+def test_only_the_first_process_begins_the_folder(tmp_path, monkeypatch):
+    """The second one comes first: it writes nothing, waits, and compares what the first has written meanwhile."""
+    first, second = (tiny_fit(tmp_path, process) for process in range(2))
+    waits = []  # was there something already?
+
+    class State:
+        def wait_for_everyone(self):
+            waits.append((tmp_path / "settings.json").exists())
+            if len(waits) == 1:
+                first.open_state()
+
+    monkeypatch.setattr(codebook_fitting, "PartialState", State)
+    second.open_state()
+    assert waits == [False, True]
+    assert [path.name for path in tmp_path.iterdir()] == ["settings.json"]
+    second.seed = 1
+    with pytest.raises(ValueError, match="begun with other features or settings"):
+        second.open_state()
+
+
+def test_sums_over_processes_are_made_on_the_device_and_come_back(monkeypatch):
+    """A group of GPUs cannot exchange the host's memory, where the fit computes."""
+
+    class State:
+        device = torch.device("meta")
+
+    def reduce(tensor, reduction):
+        assert tensor.device.type == "meta" and reduction == "sum"
+        return torch.ones(tensor.shape, dtype=tensor.dtype)
+
+    fit = tiny_fit()
+    monkeypatch.setattr(codebook_fitting, "PartialState", State)
+    monkeypatch.setattr(codebook_fitting, "reduce", reduce)
+    total = fit.total(torch.zeros(3, dtype=torch.int64))
+    assert total.tolist() == [1, 1, 1] and total.device.type == "cpu"
 
 
 def test_dead_leaves_are_said(caplog):
@@ -215,3 +269,31 @@ def test_shards_of_single_clips_and_chosen_rows(tmp_path):
     ]
     assert np.array_equal(read.numpy(), np.array([clip for _, _, clip in wanted], dtype=np.float16))
     assert list(source.clips()) == [(video_id, number) for video_id, number, _ in wanted]
+
+
+def test_ids_of_another_codebook_are_written_again(tmp_path):
+    """The same folder, the same codebook: nothing is written; another codebook: its ids, not the old ones."""
+    shards = write_shards(made_features(200), tmp_path / "features", shards=2)
+    first, second = (fit_codebook(made_features(200), 1, branches, progress=False) for branches in (3, 4))
+    written = {}
+    for codebook in (first, first, second):
+        write_ids(codebook, shards, tmp_path / "ids")
+        path = tmp_path / "ids" / "1.parquet"
+        features = np.concatenate(
+            [np.array(row) for row in pq.read_table(shards / path.name)["features"].to_pylist() if row]
+        )
+        assert (
+            np.concatenate(pq.read_table(path)["visual_ids"].to_pylist()).tolist()
+            == codebook.encode(features).tolist()
+        )
+        written.setdefault(codebook.config.branches, []).append(path.stat().st_mtime_ns)
+    assert written[3][0] == written[3][1] < written[4][0]
+
+
+def test_shards_of_one_name_are_refused(tmp_path):
+    """Under one name, one of the two would be lost without a word."""
+    folders = [write_shards(made_features(60), tmp_path / name, shards=1) for name in ("one", "two")]
+    codebook = fit_codebook(made_features(60), 1, 3, progress=False)
+    with pytest.raises(ValueError, match="one.0.parquet and .*two.0.parquet have one name"):
+        write_ids(codebook, folders, tmp_path / "ids")
+    assert not (tmp_path / "ids").exists()

@@ -1,5 +1,6 @@
 """Protects what is said about a codebook: figures by hand and against a reference, and the example that shows them."""
 
+import importlib
 import json
 import subprocess
 import sys
@@ -60,11 +61,23 @@ def test_a_seed_agrees_with_itself_and_a_random_codebook_is_worse():
     features = made_features()
     codebook, other = (fit_codebook(features, levels=2, branches=4, seed=seed, progress=False) for seed in (0, 1))
     assert codebook_report(codebook, features, codebook)["stability"] == pytest.approx([1, 1])
-    report = codebook_report(codebook, features, other)
+    report = codebook_report(codebook, features[:2000], other, spare=features[2000:])
     assert all(0 < share <= 1 for share in report["stability"])
     assert (
         report["flat_error"] <= report["nearest_leaf_error"] <= report["quantization_error"] < report["random_error"]
     )
+
+
+def test_a_figure_that_the_clips_do_not_allow_is_left_out_and_said():
+    """As many leaves as clips: neither a random codebook of these clips nor a flat fit to them would measure it."""
+    features = torch.randn(16, 12, generator=torch.Generator().manual_seed(0))
+    codebook = fit_codebook(features, levels=2, branches=4, progress=False)
+    alive = int((codebook.counts(1) > 0).sum())
+    report = codebook_report(codebook, features[:alive])
+    assert report["random_error"] is None and f"{alive} random leaves" in report["skipped"]["random_error"]
+    assert report["flat_error"] is None and f"{alive} flat clusters need" in report["skipped"]["flat_error"]
+    more = codebook_report(codebook, features[:alive], spare=torch.randn(alive, 12))
+    assert more["random_error"] > 0.2 and list(more["skipped"]) == ["flat_error"]
 
 
 def test_nearest_clips_are_the_nearest(tmp_path):
@@ -93,8 +106,11 @@ def test_the_example_fits_reports_and_writes_ids(tmp_path):
         done = subprocess.run(command, capture_output=True, text=True, timeout=300)
         assert done.returncode == 0, done.stderr
     assert "level 1" not in done.stderr and not (tmp_path / "codebook" / "unfinished").exists()
+    other = subprocess.run([*command, "--seed", "1"], capture_output=True, text=True, timeout=300)
+    assert "ValueError" in other.stderr and "other settings (then, now): {'seed': (0, 1)}" in other.stderr
     report = json.loads((tmp_path / "report" / "report.json").read_text())
     assert report["clips_fitted"] == 300 and len(report["stability"]) == 2
+    assert report["random_error"] > report["flat_error"] > 0 and report["skipped"] == {}
     assert (tmp_path / "report" / "report.png").stat().st_size > 10_000
     codebook = VisualCodebook.from_pretrained(tmp_path / "codebook")
     for path in sorted(shards.glob("*")):
@@ -104,3 +120,12 @@ def test_the_example_fits_reports_and_writes_ids(tmp_path):
             assert ids["video_id"] == row["video_id"] and "features" not in ids
             features = np.array(row["features"], dtype=np.float32).reshape(-1, 12)
             assert ids["visual_ids"] == codebook.encode(features).tolist()
+
+
+def test_joined_networks_are_named_without_folders(tmp_path):
+    """Of two networks that made the features the record names both, and no folder of this machine."""
+    script = importlib.import_module("fit_codebook")
+    shards, eyes = write_shards(made_features(60), tmp_path / "features", shards=1), tmp_path / "i3d"
+    eyes.mkdir()
+    (shards / "settings.json").write_text(json.dumps({"backbone": f"{eyes}+facebook/dinov2-base"}))
+    assert script.described_by([shards]) == "i3d+facebook/dinov2-base"

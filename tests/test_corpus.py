@@ -1,9 +1,16 @@
 """Protects the corpus: one row a video whatever happens, shards that resume after a kill, settings that never mix."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
+import torch
 from datasets import load_from_disk
 
+from processing.codebook_videobert import VisualCodebook
 from processing.corpus import build_corpus, extract_features, find_videos, load_features, named
 
 
@@ -156,3 +163,65 @@ def test_a_large_corpus_fits_its_codebook_from_the_shards(tmp_path, monkeypatch)
     assert processor.codebook.counts(0).sum() == 2 + 3 + 8
     expected = np.concatenate([processor.row(name)["features"].astype(np.float16) for name in ("v2", "v3", "v8")])
     assert np.allclose(processor.codebook.mean, expected.astype(np.float32).mean(0), rtol=1e-3, atol=1e-4)
+
+
+def test_a_kill_while_the_codebook_is_saved_does_no_harm(tmp_path, monkeypatch):
+    """Half a folder of a codebook is no codebook: the next run makes a whole one."""
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(VisualCodebook, "save_pretrained", half_saved)
+        build_corpus(videos(5), StandIn(), tmp_path, levels=1, branches=3)
+    assert (tmp_path / "codebook").is_dir()
+    processor = StandIn()
+    build_corpus(videos(5), processor, tmp_path, levels=1, branches=3)
+    assert not list((tmp_path / "codebook").glob("unfinished*"))
+    saved = VisualCodebook.from_pretrained(tmp_path / "codebook")
+    assert torch.equal(saved.centroids(), processor.codebook.centroids()) and saved.counts(0).sum() == 10
+
+
+def half_saved(codebook, folder):
+    codebook.config.save_pretrained(folder)
+    raise KeyboardInterrupt
+
+
+def test_a_codebook_of_another_shape_is_not_taken_for_the_one_asked_for(tmp_path):
+    build_corpus(videos(5), StandIn(), tmp_path, levels=1, branches=3)
+    with pytest.raises(ValueError, match=r"fitted with \(levels, branches\) \(1, 3\), not \(2, 3\)"):
+        build_corpus(videos(5), StandIn(), tmp_path, levels=2, branches=3)
+
+
+def test_a_feature_too_large_for_its_shard_is_an_error_of_its_row(tmp_path):
+    """float16 would make it infinite, and the fit would refuse the whole corpus: the row keeps what is before it."""
+    processor = StandIn()
+    given = processor.row("v4")
+    given["features"][2, 1] = 1e5
+    processor.row = lambda name: given if name == "v4" else StandIn().row(name)
+    rows = build_corpus(videos(6), processor, tmp_path, levels=1, branches=3)
+    assert [len(ids) for ids in rows["visual_ids"]] == [0, 1, 2, 3, 2, 5]
+    assert "v4: the feature of clip 2 has values that float16 cannot hold" in rows[4]["error"]
+    assert rows[5]["error"] is None
+
+
+FIRST_OF_TWO = """
+import faulthandler, sys
+faulthandler.dump_traceback_later(90, exit=True)
+sys.path[:0] = [{root!r}, {tests!r}]
+from accelerate import Accelerator
+from test_corpus import StandIn, build_corpus, videos
+
+accelerator = Accelerator()
+assert accelerator.num_processes == 2
+with accelerator.main_process_first():
+    build_corpus(videos(7), StandIn(), {output!r}, levels=1, branches=3)
+"""
+
+
+def test_the_first_of_two_processes_fits_alone(tmp_path):
+    """The others wait until the corpus is there; a fit that waited for their share would hang for ever."""
+    root, script = Path(__file__).resolve().parents[1], tmp_path / "build.py"
+    script.write_text(FIRST_OF_TWO.format(root=str(root), tests=str(root / "tests"), output=str(tmp_path / "corpus")))
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", str(script)]
+    environment = {**os.environ, "ACCELERATE_USE_CPU": "true", "CUDA_VISIBLE_DEVICES": ""}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    rows = build_corpus(videos(7), StandIn(), tmp_path / "alone", levels=1, branches=3)
+    assert load_from_disk(tmp_path / "corpus" / "rows").to_list() == rows.to_list()

@@ -163,6 +163,14 @@ def test_processor_without_a_codebook_survives_saving(tiny_text_model, tiny_back
     assert VideoBertProcessor.from_pretrained(tmp_path).codebook is None
 
 
+def test_a_processor_without_a_codebook_says_so(tiny_text_model, tiny_backbone, silent_video):
+    """Before it looks at a video, which may be long."""
+    processor = VideoBertProcessor.from_models(tiny_text_model, backbone=tiny_backbone)
+    for ask in (processor.tokenize, lambda video: processor(videos=video), lambda video: processor(videos=[0, 1])):
+        with pytest.raises(ValueError, match="The processor has no codebook"):
+            ask(silent_video)
+
+
 def test_bad_videos_become_rows_and_the_others_go_on(processor, silent_video, tmp_path):
     """A missing file, a text file named .mp4 and silence each give a row; nothing is raised and nothing is lost."""
     text = tmp_path / "text.mp4"
