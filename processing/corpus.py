@@ -9,6 +9,7 @@ fitted, or fitted again, at any time. The second half takes seconds.
 import hashlib
 import json
 import os
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -54,8 +55,9 @@ def find_videos(folder):
     if not paths:
         raise ValueError(f"{folder} holds no video; looked for files ending in {', '.join(sorted(VIDEO_ENDINGS))}.")
     names = [path.relative_to(folder).with_suffix("").as_posix() for path in paths]
+    times = Counter(names)
     return {
-        name if names.count(name) == 1 else path.relative_to(folder).as_posix(): path
+        name if times[name] == 1 else path.relative_to(folder).as_posix(): path
         for name, path in zip(names, paths, strict=True)
     }
 
@@ -90,9 +92,10 @@ def build_corpus(
     """
     output_dir = Path(output_dir)
     described = extract_features(videos, processor, output_dir / "features", shard_size, subtitles)
-    # A video that was tried again stands in several shards: the row without an error wins.
-    names, errors = described["video_id"][:], described["error"][:]
-    place = {names[number]: number for number in sorted(range(len(names)), key=lambda number: errors[number] is None)}
+    # A video that was tried again stands in several shards: the row without an error wins, then one that was opened.
+    names, errors, durations = (described[name][:] for name in ("video_id", "error", "duration"))
+    worth = [(error is None, duration is not None) for error, duration in zip(errors, durations, strict=True)]
+    place = {names[number]: number for number in sorted(range(len(names)), key=worth.__getitem__)}
     rows = [place[video_id] for video_id in videos]
     described = described.select(rows)
     if processor.codebook is None and (output_dir / "codebook" / "config.json").exists():
@@ -152,8 +155,12 @@ def extract_features(videos, processor, folder, shard_size=16, subtitles=None):
     folder.mkdir(parents=True, exist_ok=True)
     check_settings(folder / "settings.json", processor)
     rows = load_features(folder).select_columns(["video_id", "error"]) if any(folder.glob("*.parquet")) else []
-    done = {row["video_id"] for row in rows if row["error"] is None}
-    todo = [video_id for video_id in videos if video_id not in done]
+    tried = {row["video_id"] for row in rows}
+    # Of several processes only the first tries again what failed: the others come when it has.
+    again = {row["video_id"] for row in rows if row["error"] is not None} if PartialState().is_main_process else set()
+    again -= {row["video_id"] for row in rows if row["error"] is None}
+    todo = [video_id for video_id in videos if video_id not in tried]
+    todo += [video_id for video_id in videos if video_id in again]  # what keeps failing must not hold up the rest
     with tqdm(total=len(todo), desc="Videos", unit="video") as bar:
         for start in range(0, len(todo), shard_size):
             names = todo[start : start + shard_size]

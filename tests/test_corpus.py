@@ -71,7 +71,7 @@ def test_a_killed_run_goes_on_where_it_stopped(tmp_path):
         build_corpus(videos(9), StandIn(killed_after=4), tmp_path / "killed", levels=1, branches=3, shard_size=2)
     second = StandIn()
     rows = build_corpus(videos(9), second, tmp_path / "killed", levels=1, branches=3, shard_size=2)
-    assert second.asked == ["v0", "v4", "v5", "v6", "v7", "v8"]  # v0 had an error: it is tried again
+    assert second.asked == ["v4", "v5", "v6", "v7", "v8", "v0"]  # v0 had an error: it is tried again, last
     assert rows.to_list() == build_corpus(videos(9), StandIn(), tmp_path / "whole", levels=1, branches=3).to_list()
 
 
@@ -79,7 +79,7 @@ def test_new_videos_are_added_to_an_old_folder(tmp_path):
     extract_features(videos(3), StandIn(), tmp_path)
     second = StandIn()
     extract_features(videos(5), second, tmp_path)
-    assert second.asked == ["v0", "v3", "v4"]
+    assert second.asked == ["v3", "v4", "v0"]
     assert set(load_features(tmp_path)["video_id"]) == set(videos(5))
 
 
