@@ -61,7 +61,7 @@ def read_subtitles(source, video_id=None, duration=None, offset=0.0, problems=No
         groups = [drop_noises(spread_words(cue["text"], cue["start"], cue["end"])) for cue in good]
         return place_sentences([group for group in groups if group], duration, word_times)
     words = [Word(word.text, word.start - offset, word.end - offset) for word in _said_once(good)]
-    return make_sentences(drop_noises(words), duration, word_times)
+    return make_sentences(words, duration, word_times)
 
 
 def find_subtitles(videos, source=None) -> dict:
@@ -231,7 +231,7 @@ def _said_once(cues: list) -> list:
         texts = [word.text for word in spread_words(cue["text"], 0, 1)]
         repeated = _repeated(shown, texts, last_line) if cue["start"] <= shown_until + ROLLING_SECONDS else 0
         end = min(cue["end"], following["start"]) if following["start"] > cue["start"] else cue["end"]
-        words += spread_words(" ".join(texts[repeated:]), cue["start"], end)
+        words += drop_noises(spread_words(" ".join(texts[repeated:]), cue["start"], end))
         shown, shown_until = texts, cue["end"]
         last_line = len(spread_words(cue["text"].rpartition("\n")[2], 0, 1))
     return words

@@ -117,6 +117,24 @@ def test_overlapping_captions_without_repetition_keep_every_word():
     assert [word["start"] for word in sentence["words"]][::3] == [0, 2, 4]
 
 
+@pytest.mark.parametrize(
+    "cues, said",
+    [
+        (["[Music", "Cut the lemon.", "Fry it.", "[Applause]", "Done."], "[Music Cut the lemon. Fry it. Done."),
+        (["Add flour (sifted) and sugar (about 2 tbsp)."], "Add flour (sifted) and sugar (about 2 tbsp)."),
+        (["Stir [upbeat music] it.", "(applause)"], "Stir it."),
+        (["Stir it. (applause) Now fry it."], "Stir it. Now fry it."),
+        (["Add flour", "(sifted) and sugar."], "Add flour (sifted) and sugar."),
+        (["[Cut it. Fry it] now."], "[Cut it. Fry it] now."),
+        (["[one two three four five six seven] go."], "[one two three four five six seven] go."),
+    ],
+)
+def test_noises_take_no_words_with_them(cues, said):
+    """A bracket that nobody closes, or closes far away, and parentheses within a sentence lose no word."""
+    columns = {"text": cues, "start": list(range(len(cues))), "end": [i + 0.9 for i in range(len(cues))]}
+    assert " ".join(sentence["text"] for sentence in read_subtitles_of(columns)) == said
+
+
 def test_what_is_said_twice_stays(tmp_path):
     """Two cues with a pause between them are two sentences, even of the same words."""
     columns = {"text": ["Stir it.", "Stir it."], "start": [0, 2], "end": [1, 3]}
