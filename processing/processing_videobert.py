@@ -235,7 +235,7 @@ class VideoBertProcessor(ProcessorMixin):
                 row["sentences"] = self._read_subtitles(source, video, row["video_id"], damage)
         heard = [i for i, has_sound in enumerate(audible) if has_sound and given[i] is None]
         sounds = [_hear(videos[i], problems[i]) for i in heard]
-        said = self._speech().transcribe(sounds, [rows[i]["duration"] for i in heard]) if heard else []
+        said = self._speech().transcribe(sounds, [rows[i]["duration"] or None for i in heard]) if heard else []
         for i, sentences in zip(heard, said, strict=True):
             rows[i]["sentences"] = sentences
         for row, damage in zip(rows, problems, strict=True):
@@ -270,7 +270,7 @@ class VideoBertProcessor(ProcessorMixin):
         """The sentences of subtitles for a row; what is wrong with them goes into its problems."""
         try:
             with open_media(video) as media:
-                return read_subtitles(source, video_id, media.duration, _subtitle_zero(media), problems)
+                return read_subtitles(source, video_id, media.duration or None, _subtitle_zero(media), problems)
         except ValueError as error:
             problems.append(str(error))
             return []
@@ -296,10 +296,10 @@ class VideoBertProcessor(ProcessorMixin):
             if subtitles is not None:
                 name = Path(video).stem if isinstance(video, (str, os.PathLike)) else None
                 zero = _subtitle_zero(media)
-                return read_subtitles(subtitles, name, media.duration, zero, word_times=word_times)
+                return read_subtitles(subtitles, name, media.duration or None, zero, word_times=word_times)
             if not media.has_audio:
                 return []
-            return self._speech().transcribe([media.iter_speech()], [media.duration], word_times)[0]
+            return self._speech().transcribe([media.iter_speech()], [media.duration or None], word_times)[0]
 
     def features(self, video):
         """Features `(clips, D)` of one video: a path, bytes, or frames `(T, 3, H, W)`."""

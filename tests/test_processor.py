@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from test_speech import spelled_recognizer
 from transformers import (
     AutoProcessor,
     BertTokenizer,
@@ -191,6 +192,23 @@ def test_a_row_from_subtitles_needs_no_recogniser(processor, silent_video, tmp_p
     assert len(broken["features"]) == len(good["features"]) == 3
     assert processor.transcribe(silent_video, subtitles=said) == said
     assert processor.tokenize(silent_video, subtitles=said)["sentences"] == said
+
+
+@pytest.mark.parametrize("piped", [False, True])
+def test_sound_of_unknown_length_is_heard(processor, tmp_path, piped):
+    """A live recording does not say how long it is: that drops no sentence, neither heard nor of subtitles."""
+    command = "ffmpeg -v error -f lavfi -i sine=d=5 -c:a libopus -f webm".split()
+    live = tmp_path / "live.webm"
+    if piped:
+        live.write_bytes(subprocess.run([*command, "-"], check=True, capture_output=True).stdout)
+    else:
+        subprocess.run([*command, "-live", "1", str(live)], check=True)
+    processor._recognizer = spelled_recognizer()
+    assert processor.transcribe(live)
+    said = [{"text": "Cut it.", "start": 1.0, "end": 2.5}]
+    assert processor.transcribe(live, subtitles=said) == said
+    heard, read = processor.describe([live, live], subtitles=[None, said])
+    assert heard["sentences"] == processor.transcribe(live) and read["sentences"] == said
 
 
 def test_a_narrated_video_becomes_the_row_it_should(kitchen_videos, whisper_tiny, i3d, bert_minilm):
