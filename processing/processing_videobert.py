@@ -1,13 +1,14 @@
 """The one door for users: text and videos in, the joint sequence of words and visual tokens out."""
 
 import os
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
 import torch
 from transformers import AutoTokenizer, BatchFeature, ProcessorMixin
 from transformers.processing_utils import ProcessingKwargs, Unpack
+from transformers.utils import logging
 
 from .backbone_videobert import Backbone, FeatureError, load_preprocessing
 from .codebook_videobert import VisualCodebook
@@ -17,6 +18,8 @@ from .speech_videobert import SpeechRecognizer
 from .subtitles_videobert import read_subtitles
 from .tokenizer_videobert import JOIN_TOKEN, joint_tokenizer, visual_token
 from .video_processing_videobert import VideoBertVideoProcessor
+
+logger = logging.get_logger(__name__)
 
 
 class VideoBertProcessorKwargs(ProcessingKwargs, total=False):
@@ -257,8 +260,8 @@ class VideoBertProcessor(ProcessorMixin):
         problems, has_sound = [], False
         try:
             with open_media(video) as media:
+                has_sound = media.has_audio  # the pictures, of which duration tells, may be broken
                 row["duration"] = media.duration
-                has_sound = media.has_audio
                 clips = until_damage(self.video_processor.iter_clips(media), problems)
                 row["features"] = self._network().features(clips)
                 problems += media.problems
@@ -269,7 +272,7 @@ class VideoBertProcessor(ProcessorMixin):
     def _read_subtitles(self, source, video, video_id, problems):
         """The sentences of subtitles for a row; what is wrong with them goes into its problems."""
         try:
-            with open_media(video) as media:
+            with _open_sound(video) as media:
                 return read_subtitles(source, video_id, media.duration or None, _subtitle_zero(media), problems)
         except ValueError as error:
             problems.append(str(error))
@@ -292,7 +295,7 @@ class VideoBertProcessor(ProcessorMixin):
             MediaError: The file cannot be read.
             ValueError: The subtitles cannot be read, or the recogniser does not know the language.
         """
-        with open_media(video) as media:
+        with _open_sound(video) as media:
             if subtitles is not None:
                 name = Path(video).stem if isinstance(video, (str, os.PathLike)) else None
                 zero = _subtitle_zero(media)
@@ -336,10 +339,23 @@ def until_damage(stream, problems):
         problems.append(str(error))
 
 
+@contextmanager
+def _open_sound(video):
+    """A video opened for what is said in it. Where its pictures are broken, it is taken for sound alone."""
+    with open_media(video) as media:
+        if media.has_video and media.has_audio:
+            try:
+                media.begin  # noqa: B018
+            except MediaError as error:
+                logger.warning(str(error))
+                media.has_video = False
+        yield media
+
+
 def _hear(video, problems):
     """The sound of a video in blocks, up to a damaged place; opened when the first block is asked for."""
     try:
-        with open_media(video) as media:
+        with _open_sound(video) as media:
             heard = 0.0
             for block in media.iter_speech():
                 yield block

@@ -211,6 +211,21 @@ def test_sound_of_unknown_length_is_heard(processor, tmp_path, piped):
     assert heard["sentences"] == processor.transcribe(live) and read["sentences"] == said
 
 
+def test_sound_beside_broken_pictures_is_heard(processor, tmp_path):
+    """A video stream without a single frame takes neither the sound nor the subtitles with it; the row tells of it."""
+    broken = tmp_path / "broken.mkv"
+    sources = "-f lavfi -i sine=d=5 -f lavfi -i color=s=64x48:d=5 -map 0 -map 1"
+    command = f"ffmpeg -v error {sources} -c:v ffv1 -c:a flac -frames:v 0".split()
+    subprocess.run([*command, str(broken)], check=True)
+    processor._recognizer = spelled_recognizer()
+    said = [{"text": "Cut it.", "start": 1.0, "end": 2.5}]
+    assert processor.transcribe(broken)
+    assert processor.transcribe(broken, subtitles=said) == said
+    heard, read = processor.describe([broken, broken], subtitles=[None, said])
+    assert heard["sentences"] == processor.transcribe(broken) and read["sentences"] == said
+    assert all(row["error"].count("the video stream cannot be read") == 1 for row in (heard, read))
+
+
 def test_a_narrated_video_becomes_the_row_it_should(kitchen_videos, whisper_tiny, i3d, bert_minilm):
     """The whole real way, Whisper and I3D with real weights: the words that were spoken, when they were spoken."""
     videos, truth = kitchen_videos
