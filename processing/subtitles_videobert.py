@@ -50,7 +50,10 @@ def read_subtitles(source, video_id=None, duration=None, offset=0.0, problems=No
         ValueError: One sentence on what is wrong: no such file, another kind of file, nothing readable in it.
     """
     name = os.fspath(source) if isinstance(source, (str, os.PathLike)) else "the list of sentences"
-    cues = _read_cues(source, name, video_id)
+    try:
+        cues = _read_cues(source, name, video_id)
+    except OSError as error:
+        raise ValueError(f"{name}: the subtitles cannot be read ({error.strerror})") from error
     good = [cue for cue in cues if _is_cue(cue)]
     if cues and not good:
         raise ValueError(f"{name}: none of its {len(cues)} cues has a text and a start before its end, in seconds")
@@ -90,12 +93,19 @@ def find_subtitles(videos, source=None) -> dict:
     for video_id, video in videos.items():
         folder = Path(video).parent if source is None else Path(source) / Path(video_id).parent
         if folder not in listings:
-            listings[folder] = sorted(folder.iterdir()) if folder.is_dir() else []
+            listings[folder] = _list_folder(folder)
         # The shortest name first: without a language before one with it.
         named = [path for path in listings[folder] if _belongs(path, Path(video).stem)]
         if named:
             found[video_id] = min(named, key=lambda path: (len(path.name), path.name))
     return found
+
+
+def _list_folder(folder: Path) -> list:
+    try:
+        return sorted(folder.iterdir()) if folder.is_dir() else []
+    except OSError as error:
+        raise ValueError(f"{folder}: the folder cannot be searched for subtitles ({error.strerror})") from error
 
 
 def _belongs(path: Path, stem: str) -> bool:
@@ -158,7 +168,7 @@ def _timed_cues(text: str) -> list:
 
 def _seconds(match, group: int) -> float:
     hours, minutes, seconds = match.group(group, group + 1, group + 2)
-    return 3600 * int(hours or 0) + 60 * int(minutes) + float(seconds.replace(",", "."))
+    return 3600 * float(hours or 0) + 60 * int(minutes) + float(seconds.replace(",", "."))
 
 
 def _plain(text: str) -> str:
@@ -172,8 +182,10 @@ def _load_json(path: Path, _changed: int):
     """A file of many videos is read once for all of them, and again if it has changed."""
     try:
         return json.loads(_decode(path.read_bytes()))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path}: not readable as JSON ({error})") from error
+    except OSError as error:
+        raise ValueError(f"{path}: the subtitles cannot be read ({error.strerror})") from error
 
 
 def _json_cues(content, name: str, video_id: str | None) -> list:
@@ -216,7 +228,7 @@ def _is_cue(cue) -> bool:
     try:
         start, end = cue["start"], cue["end"]
         return isinstance(cue["text"], str) and math.isfinite(start) and math.isfinite(end) and start < end
-    except (KeyError, TypeError):
+    except (KeyError, TypeError, OverflowError):  # overflow: a number of hundreds of digits
         return False
 
 

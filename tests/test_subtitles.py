@@ -182,6 +182,11 @@ def test_sentences_read_again_are_the_same(cues):
         ("a.srt", "this is no subtitle", "no cue was found"),
         ("a.srt", "1\n00:00:05,000 --> 00:00:04,000\nBack.\n", "none of its 1 cues"),
         ("a.srt", "1\n00:99:05,000 --> 01:00\nWhen?\n", "none of its 1 cues"),
+        ("a.srt", f"1\n{'9' * 400}:00:05,000 --> {'9' * 401}:00:06,000\nLate.\n", "none of its 1 cues"),
+        ("a.srt", f"1\n{'9' * 5000}:00:05,000 --> {'9' * 5001}:00:06,000\nLate.\n", "none of its 1 cues"),
+        ("a.json", f'{{"text": ["a"], "start": [0], "end": [{"9" * 400}]}}', "none of its 1 cues"),
+        ("a.json", f'{{"text": ["a"], "start": [0], "end": [{"9" * 5000}]}}', "not readable as JSON"),
+        ("a.json", "[" * 200_000, "not readable as JSON"),
         ("a.json", "{broken", "not readable as JSON"),
         ("a.json", "3", "a list of text, start and end"),
         ("a.json", '{"b": []}', "captions of 1 videos, but none of 'a'"),
@@ -196,6 +201,22 @@ def test_broken_files_are_named(tmp_path, name, content, message):
     with pytest.raises(ValueError, match=message) as error:
         read_subtitles(tmp_path / name, video_id="a")
     assert name in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["a.srt", "a.json"])
+def test_a_file_that_may_not_be_read_is_named(tmp_path, name, monkeypatch):
+    """Nor does it stop a job: whoever reads many files catches one kind of error."""
+
+    def forbidden(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    (tmp_path / name).touch()
+    monkeypatch.setattr("pathlib.Path.read_bytes", forbidden)
+    with pytest.raises(ValueError, match=rf"{name}: the subtitles cannot be read \(Permission denied\)"):
+        read_subtitles(tmp_path / name)
+    monkeypatch.setattr("pathlib.Path.iterdir", forbidden)
+    with pytest.raises(ValueError, match=r"cannot be searched for subtitles \(Permission denied\)"):
+        find_subtitles({"a": tmp_path / "a.mp4"})
 
 
 def test_a_missing_file_is_named(tmp_path):
