@@ -12,12 +12,19 @@ import math
 import os
 import re
 from functools import lru_cache
-from itertools import pairwise
+from itertools import groupby, pairwise
 from pathlib import Path
 
+import numpy as np
+
 from .sentences_videobert import Word, drop_noises, make_sentences, place_sentences, spread_words
+from .speech_videobert import language_code
 
 SUBTITLE_ENDINGS = (".srt", ".vtt", ".json", ".csv")
+# Codes of three letters, as discs and some tools write them.
+THREE_LETTERS = {"eng": "en", "deu": "de", "ger": "de", "fra": "fr", "fre": "fr", "spa": "es", "ita": "it"}
+THREE_LETTERS |= {"por": "pt", "rus": "ru", "jpn": "ja", "kor": "ko", "zho": "zh", "chi": "zh"}
+THREE_LETTERS |= {"hin": "hi", "ara": "ar"}
 # How far apart two cues may lie that show the same words on and on.
 ROLLING_SECONDS = 0.05
 # So many words are not repeated by chance.
@@ -61,27 +68,30 @@ def read_subtitles(source, video_id=None, duration=None, offset=0.0, problems=No
         problems.append(f"{name}: {len(cues) - len(good)} of {len(cues)} cues cannot be read and were left out")
     good = sorted(good, key=lambda cue: cue["start"])
     if not isinstance(source, (str, os.PathLike)):
-        groups = [drop_noises(spread_words(cue["text"], cue["start"], cue["end"])) for cue in good]
+        groups = [drop_noises(spread_words(cue["text"], cue["start"], cue["end"])) for cue in _in_turn(good)]
         return place_sentences([group for group in groups if group], duration, word_times)
     words = [Word(word.text, word.start - offset, word.end - offset) for word in _said_once(good)]
     return make_sentences(words, duration, word_times)
 
 
-def find_subtitles(videos, source=None) -> dict:
-    """Which videos have subtitles.
+def find_subtitles(videos, source=None, language="en") -> dict:
+    """Which videos have subtitles in the language that is wanted.
 
     Args:
         videos (`dict[str, Path]`): Path by video id.
         source (`str` or `Path`, *optional*):
             Where to look: beside each video (`name.srt` or `name.vtt` next to `name.mp4`, or `name.en.vtt`, as
             downloaders name them), in another folder, or in a JSON file of captions by video id.
+        language (`str`, *optional*, defaults to `"en"`):
+            A name that says this language goes before one that says none; one that says another is not used.
 
     Returns:
         `dict[str, Path]`: By video id the file; videos without subtitles are not in it.
 
     Raises:
-        ValueError: The source does not exist or is no JSON file by video id.
+        ValueError: The source does not exist or is no JSON file by video id, or there is no such language.
     """
+    language = language_code(language)
     if source is not None and Path(source).is_file():
         source, content = Path(source), _load_json(Path(source), os.stat(source).st_mtime_ns)
         if not isinstance(content, dict) or _is_columns(content):
@@ -94,10 +104,10 @@ def find_subtitles(videos, source=None) -> dict:
         folder = Path(video).parent if source is None else Path(source) / Path(video_id).parent
         if folder not in listings:
             listings[folder] = _list_folder(folder)
-        # The shortest name first: without a language before one with it.
-        named = [path for path in listings[folder] if _belongs(path, Path(video).stem)]
-        if named:
-            found[video_id] = min(named, key=lambda path: (len(path.name), path.name))
+        told = {path: _told_language(path, Path(video).stem) for path in listings[folder]}
+        fitting = [path for path in listings[folder] if told[path] in (language, "")]
+        if fitting:
+            found[video_id] = min(fitting, key=lambda path: (told[path] == "", len(path.name), path.name))
     return found
 
 
@@ -108,12 +118,13 @@ def _list_folder(folder: Path) -> list:
         raise ValueError(f"{folder}: the folder cannot be searched for subtitles ({error.strerror})") from error
 
 
-def _belongs(path: Path, stem: str) -> bool:
-    """Whether a file is named `stem.srt` or `stem.en.srt`."""
-    name = path.name.lower()
-    if not name.endswith((".srt", ".vtt")) or not path.name.startswith(f"{stem}."):
-        return False
-    return re.fullmatch(r"(\.[a-z]{2,3}(-[a-z0-9]+)*)?", path.name[len(stem) : -4].lower()) is not None
+def _told_language(path: Path, stem: str) -> str | None:
+    """The language that the name of a video's subtitles tells: "en" of `stem.en-US.srt`, "" of `stem.srt`; `None` if
+    they are not this video's."""
+    if not path.name.lower().endswith((".srt", ".vtt")) or not path.name.startswith(f"{stem}."):
+        return None
+    match = re.fullmatch(r"(?:\.([a-z]{2,3})(?:-[a-z0-9]+)*)?", path.name[len(stem) : -4].lower())
+    return match and THREE_LETTERS.get(match[1], match[1] or "")
 
 
 # --- files to cues {"text", "start", "end"} -----------------------------------------------------------------------
@@ -233,6 +244,16 @@ def _is_cue(cue) -> bool:
 
 
 # --- cues to words ------------------------------------------------------------------------------------------------
+
+
+def _in_turn(cues: list) -> list:
+    """Sentences one after the other: one ends where the next begins, and those that begin together share the time."""
+    turns = []
+    together = [(start, list(group)) for start, group in groupby(cues, key=lambda cue: cue["start"])]
+    for (start, group), (following, _) in pairwise([*together, (math.inf, [])]):
+        edges = np.linspace(start, min(following, max(cue["end"] for cue in group)), len(group) + 1).tolist()
+        turns += [{**cue, "start": a, "end": b} for cue, (a, b) in zip(group, pairwise(edges), strict=True)]
+    return turns
 
 
 def _said_once(cues: list) -> list:

@@ -175,6 +175,31 @@ def test_sentences_read_again_are_the_same(cues):
     assert all(sentence["text"] == normalize_text(sentence["text"]) for sentence in sentences)
 
 
+def test_sentences_of_a_list_that_overlap_take_turns():
+    """One that is shown all the time swallows none of the others; two that begin together share the time."""
+    cues = [("Subtitles by me.", 0, 60), ("Cut it.", 2, 3), ("Fry it.", 5, 6), ("Stir.", 5, 7), ("Done.", 9, 10)]
+    cues = [{"text": text, "start": start, "end": end} for text, start, end in cues]
+    assert [tuple(sentence.values()) for sentence in read_subtitles(cues, duration=60)] == [
+        ("Subtitles by me.", 0, 2),
+        ("Cut it.", 2, 3),
+        ("Fry it.", 5, 6),
+        ("Stir.", 6, 7),
+        ("Done.", 9, 10),
+    ]
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.lists(st.tuples(st.integers(0, 9), st.integers(1, 30)), min_size=1, max_size=9))
+def test_sentences_of_a_list_lose_no_word(times):
+    """However they overlap, every word stays, in the order of the starts, within the video and the file."""
+    cues = [{"text": f"w{i} now.", "start": start, "end": start + length} for i, (start, length) in enumerate(times)]
+    sentences = read_subtitles(cues, duration=max(cue["end"] for cue in cues))
+    in_order = sorted(cues, key=lambda cue: cue["start"])
+    assert [sentence["text"] for sentence in sentences] == [cue["text"] for cue in in_order]
+    edges = [edge for sentence in sentences for edge in (sentence["start"], sentence["end"])]
+    assert edges == sorted(edges) and all(sentence["start"] < sentence["end"] for sentence in sentences)
+
+
 @pytest.mark.parametrize(
     "name, content, message",
     [
@@ -236,15 +261,29 @@ def test_a_broken_cue_is_told_of_and_the_others_stay(tmp_path):
     assert problems == [f"{tmp_path / 'a.srt'}: 1 of 3 cues cannot be read and were left out"]
 
 
+def test_subtitles_of_another_language_are_not_taken(tmp_path):
+    """The wanted language first, then a name that tells none; where there is only another one, the video is heard."""
+    for name in ("v.ar.vtt", "v.en.vtt", "v.vtt", "w.de.srt", "w.srt", "x.ar.vtt", "y.eng.srt", "y.de-AT.srt"):
+        (tmp_path / name).touch()
+    videos = {name: tmp_path / f"{name}.mp4" for name in "vwxy"}
+
+    def found(**options):
+        return {video_id: path.name for video_id, path in find_subtitles(videos, **options).items()}
+
+    assert found() == {"v": "v.en.vtt", "w": "w.srt", "y": "y.eng.srt"}
+    assert found(language="German") == {"v": "v.vtt", "w": "w.de.srt", "y": "y.de-AT.srt"}
+    with pytest.raises(ValueError, match="no language 'klingon'"):
+        found(language="klingon")
+
+
 def test_subtitles_are_found_beside_their_videos(tmp_path):
-    """`name.srt` or `name.vtt` next to `name.mp4`; one without a language goes before one with it; other videos'
-    subtitles, whose names begin alike, are not taken."""
+    """`name.srt` or `name.vtt` next to `name.mp4`; other videos' subtitles, whose names begin alike, are not taken."""
     for name in ("a.mp4", "a.en.vtt", "a.srt", "b.mp4", "b.en-US.vtt", "c.mp4", "c.more.mp4", "c.more.srt", "d.mp4"):
         (tmp_path / name).touch()
     videos = {name: tmp_path / f"{name}.mp4" for name in ("a", "b", "c", "c.more", "d")}
     found = find_subtitles(videos)
     assert {name: path.name for name, path in found.items()} == {
-        "a": "a.srt",
+        "a": "a.en.vtt",
         "b": "b.en-US.vtt",
         "c.more": "c.more.srt",
     }
