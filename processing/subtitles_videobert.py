@@ -12,12 +12,12 @@ import math
 import os
 import re
 from functools import lru_cache
-from itertools import groupby, pairwise
+from itertools import accumulate, groupby, pairwise
 from pathlib import Path
 
 import numpy as np
 
-from .sentences_videobert import Word, drop_noises, make_sentences, place_sentences, spread_words
+from .sentences_videobert import Word, drop_noises, make_sentences, normalize_text, place_sentences, spread_words
 from .speech_videobert import language_code
 
 SUBTITLE_ENDINGS = (".srt", ".vtt", ".json", ".csv")
@@ -261,13 +261,21 @@ def _said_once(cues: list) -> list:
     the next one begins: a line stays to be read after it was spoken."""
     words, shown, last_line, shown_until = [], [], 0, -math.inf
     for cue, following in pairwise([*cues, {"start": math.inf}]):
-        texts = [word.text for word in spread_words(cue["text"], 0, 1)]
+        lines = [normalize_text(line).split() for line in cue["text"].split("\n")]
+        texts = sum(lines, [])
         repeated = _repeated(shown, texts, last_line) if cue["start"] <= shown_until + ROLLING_SECONDS else 0
+        if not (repeated >= ROLLING_WORDS or cue["start"] < shown_until or _rolls(cue, lines, repeated)):
+            repeated = 0
         end = min(cue["end"], following["start"]) if following["start"] > cue["start"] else cue["end"]
         words += drop_noises(spread_words(" ".join(texts[repeated:]), cue["start"], end))
-        shown, shown_until = texts, cue["end"]
-        last_line = len(spread_words(cue["text"].rpartition("\n")[2], 0, 1))
+        shown, shown_until, last_line = texts, cue["end"], len(lines[-1])
     return words
+
+
+def _rolls(cue: dict, lines: list, repeated: int) -> bool:
+    """Whether a cue looks like rolling captions, not like a word that is said again: it only flashes, or shows what is
+    repeated in a line above a new one."""
+    return cue["end"] - cue["start"] <= ROLLING_SECONDS or repeated in accumulate(map(len, lines[:-1]))
 
 
 def _repeated(shown: list, texts: list, last_line: int) -> int:

@@ -141,6 +141,22 @@ def test_what_is_said_twice_stays(tmp_path):
     assert [sentence["start"] for sentence in read_subtitles_of(columns)] == [0, 2]
 
 
+@pytest.mark.parametrize(
+    "cues, said",
+    [
+        ([("Yes.", 0, 1), ("Yes.", 1, 2), ("Stir.", 2, 3), ("Stir.", 3, 4)], "Yes. Yes. Stir. Stir."),
+        ([("Yes.", 0, 1), ("Yes. Stir.", 1, 2)], "Yes. Yes. Stir."),
+        ([("Yes.", 0, 1), ("Yes.\nStir.", 1, 2)], "Yes. Stir."),  # a line that rolls up
+        ([("Yes.", 0, 2), ("Yes.", 1, 3)], "Yes."),
+        ([("Cut it now.", 0, 1), ("Cut it now.", 1, 2)], "Cut it now."),
+    ],
+)
+def test_a_short_word_may_be_said_twice_without_a_pause(cues, said):
+    """Only cues that overlap, lines that roll up and repetitions of three words are the same words shown on."""
+    columns = dict(zip(("text", "start", "end"), map(list, zip(*cues, strict=True)), strict=True))
+    assert " ".join(sentence["text"] for sentence in read_subtitles_of(columns)) == said
+
+
 def read_subtitles_of(columns, **options):
     """As a file of these columns would be read."""
     return make_sentences(_said_once(_json_cues(columns, "columns", None)), **options)
