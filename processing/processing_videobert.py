@@ -26,8 +26,11 @@ class VideoBertProcessorKwargs(ProcessingKwargs, total=False):
     _defaults = {"text_kwargs": {"padding": True, "truncation": True, "return_tensors": "pt"}}
 
 
+NETWORKS = ("asr_model", "backbone")
 # What must not be copied or written when the rest of a processor is.
-HELD = ("codebook", "asr_model", "backbone", "_recognizer", "_backbone")
+HELD = ("codebook", "asr_options", *NETWORKS, "_recognizer", "_backbone")
+# Of the options of speech: how it is heard on this machine, which is no matter of the saved processor.
+MACHINE_OPTIONS = ("device", "dtype")
 
 
 class VideoBertProcessor(ProcessorMixin):
@@ -43,7 +46,8 @@ class VideoBertProcessor(ProcessorMixin):
             ids as of [`Backbone`]; or a ready one.
         codebook ([`VisualCodebook`], *optional*): Feature to visual id. Saved with the processor, in `codebook/`.
         asr_options (`dict`, *optional*):
-            Options of [`SpeechRecognizer`]: `language`, `task`, `engine`, `batch_size`, `device`, `dtype`.
+            Options of [`SpeechRecognizer`]: `language`, `task`, `engine`, `batch_size`, and the machine's `device` and
+            `dtype`, which are not saved.
     """
 
     valid_processor_kwargs = VideoBertProcessorKwargs
@@ -65,12 +69,17 @@ class VideoBertProcessor(ProcessorMixin):
         finally:
             self.__dict__.update(held)
         # Names the subfolder that holds the weights.
-        names = {name: named_model(getattr(self, name)) for name in ("asr_model", "backbone")}
-        return output | names | {"codebook": None if self.codebook is None else "codebook"}
+        names = {name: named_model(getattr(self, name)) for name in NETWORKS}
+        hearing = {name: value for name, value in (self.asr_options or {}).items() if name not in MACHINE_OPTIONS}
+        held = {"asr_options": hearing or None, "codebook": None if self.codebook is None else "codebook"}
+        return output | names | held
 
     def save_pretrained(self, save_directory, **kwargs):
         if self.codebook is not None:
             self.codebook.save_pretrained(Path(save_directory) / "codebook")
+        for name in NETWORKS:
+            if getattr(self, name) is not None and named_model(getattr(self, name)) is None:
+                logger.warning(f"The {name} is ready-made and has no name: it is not saved, give it again on loading.")
         saved = super().save_pretrained(save_directory, **kwargs)
         # The library leaves a note on where the code lies, which a processor that was loaded does not have.
         vars(self).pop("auto_map", None)
@@ -98,6 +107,8 @@ class VideoBertProcessor(ProcessorMixin):
                 its own processor says.
             codebook ([`VisualCodebook`], *optional*): Without one, [`~VideoBertProcessor.add_codebook`] follows later.
         """
+        if backbone is not None and named_model(backbone) is None:
+            raise ValueError("The ready-made backbone has no name_or_path, which says how its clips are prepared.")
         pixels = {} if backbone is None else load_preprocessing(named_model(backbone))
         tokenizer = AutoTokenizer.from_pretrained(text_model)
         processor = cls(VideoBertVideoProcessor(**pixels), tokenizer, asr_model, backbone, asr_options=asr_options)
@@ -387,6 +398,7 @@ def _subtitle_zero(media):
 
 
 def named_model(model):
-    """The id or folder of a model that may be given ready-made."""
+    """The id or folder of a model that may be given ready-made; `None` if it does not know where it is from."""
     model = getattr(model, "model", model)
-    return model if model is None or isinstance(model, str) else os.fspath(getattr(model, "name_or_path", model))
+    name = getattr(model, "name_or_path", model)
+    return os.fspath(name) if isinstance(name, (str, os.PathLike)) else None

@@ -14,6 +14,7 @@ from transformers import (
     VideoMAEImageProcessor,
     VideoMAEModel,
 )
+from transformers.utils import logging
 
 from processing import VideoBertProcessor, joint_tokenizer
 from processing.codebook_fitting import fit_codebook
@@ -157,6 +158,20 @@ def test_how_speech_is_heard_is_saved(tiny_text_model, tiny_backbone, tmp_path):
     assert (again.asr_model, again.asr_options) == ("openai/whisper-small", options)
     recognizer = again._speech()
     assert (recognizer.language, recognizer.task, recognizer.batch_size) == ("de", "translate", 4)
+
+
+def test_what_belongs_to_the_machine_is_not_saved(tiny_text_model, tmp_path, caplog, monkeypatch):
+    """A ready recogniser without a name is left out with a warning (faster_whisper's holds one of CTranslate2), and so
+    are device and precision, which may be no JSON at all."""
+    monkeypatch.setattr(logging.get_logger("transformers"), "propagate", True)
+    nameless = SimpleNamespace(model=SimpleNamespace(is_multilingual=True))
+    options = {"language": "de", "device": torch.device("cpu"), "dtype": torch.float16}
+    processor = VideoBertProcessor.from_models(tiny_text_model, nameless, asr_options=options)
+    processor.save_pretrained(tmp_path)
+    assert "The asr_model is ready-made and has no name" in caplog.text
+    again = VideoBertProcessor.from_pretrained(tmp_path)
+    assert again.asr_model is None and again.asr_options == {"language": "de"}
+    assert processor.asr_options == options
 
 
 def test_processor_without_a_codebook_survives_saving(tiny_text_model, tiny_backbone, tmp_path):
