@@ -229,7 +229,8 @@ class SpelledSpeech:
 
     def __init__(self):
         self.model = SimpleNamespace(
-            generation_config=SimpleNamespace(alignment_heads=[[0, 0]], is_multilingual=False)
+            config=SimpleNamespace(max_target_positions=448),
+            generation_config=SimpleNamespace(alignment_heads=[[0, 0]], is_multilingual=False),
         )
         self.calls, self.options = 0, None
 
@@ -347,9 +348,11 @@ def test_language_and_task_reach_a_multilingual_checkpoint():
     recognizer.asr_model.model.generation_config.is_multilingual = True
     recognizer.transcribe([(spelled([5]), 0.0)])
     assert (recognizer.asr_model.options["language"], recognizer.asr_model.options["task"]) == ("de", "translate")
+    # A half minute of Hindi or Thai has more tokens than one of English may have.
+    assert recognizer.asr_model.options["max_length"] == 448
     english = spelled_recognizer(language="english")  # may be said to one that hears nothing else
     english.transcribe([(spelled([5]), 0.0)])
-    assert "language" not in english.asr_model.options
+    assert "language" not in english.asr_model.options and english.asr_model.options["max_length"] == 228
 
 
 def test_words_tell_when_they_are_said():
