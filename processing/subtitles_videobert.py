@@ -89,14 +89,15 @@ def find_subtitles(videos, source=None, language="en") -> dict:
         `dict[str, Path]`: By video id the file; videos without subtitles are not in it.
 
     Raises:
-        ValueError: The source does not exist or is no JSON file by video id, or there is no such language.
+        ValueError: The source does not exist or is no JSON file by video id, or holds nothing for any of the
+            videos; there is no such language.
     """
     language = language_code(language)
     if source is not None and Path(source).is_file():
         source, content = Path(source), _load_json(Path(source), os.stat(source).st_mtime_ns)
         if not isinstance(content, dict) or _is_columns(content):
             raise ValueError(f"{source}: captions of many videos are expected, by video id")
-        return {video_id: source for video_id in videos if video_id in content}
+        return _not_nothing({video_id: source for video_id in videos if video_id in content}, videos, source)
     if source is not None and not Path(source).is_dir():
         raise ValueError(f"{source}: there is no such folder or file of subtitles")
     listings, found = {}, {}
@@ -108,6 +109,13 @@ def find_subtitles(videos, source=None, language="en") -> dict:
         fitting = [path for path in listings[folder] if told[path] in (language, "")]
         if fitting:
             found[video_id] = min(fitting, key=lambda path: (told[path] == "", len(path.name), path.name))
+    return found if source is None else _not_nothing(found, videos, source)
+
+
+def _not_nothing(found: dict, videos: dict, source) -> dict:
+    """What was found, if anything: whoever names a source of subtitles does not want all videos to be heard."""
+    if videos and not found:
+        raise ValueError(f"{source}: there are subtitles of 0 of the {len(videos)} videos in the wanted language")
     return found
 
 

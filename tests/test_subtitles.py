@@ -311,3 +311,13 @@ def test_subtitles_are_found_beside_their_videos(tmp_path):
     assert find_subtitles(videos, tmp_path / "all.json") == {"d": tmp_path / "all.json"}
     with pytest.raises(ValueError, match="no such folder or file of subtitles"):
         find_subtitles(videos, tmp_path / "nothing")
+
+
+def test_a_source_that_fits_no_video_is_told_of(tmp_path):
+    """A folder or file that was named, but is another corpus's: not a word of it would be used."""
+    (tmp_path / "a.vtt").touch()
+    (tmp_path / "all.json").write_text(json.dumps({"a": COLUMNS}))
+    for source in (tmp_path, tmp_path / "all.json"):
+        with pytest.raises(ValueError, match="subtitles of 0 of the 2 videos"):
+            find_subtitles({"b": tmp_path / "b.mp4", "c": tmp_path / "c.mp4"}, source)
+        assert find_subtitles({}, source) == {}
