@@ -239,8 +239,8 @@ class VideoBertProcessor(ProcessorMixin):
         names = video_ids or [None] * len(videos)
         given = subtitles or [None] * len(videos)
         rows, problems, audible = [], [], []
-        for video, name in zip(videos, names, strict=True):
-            row, damage, has_sound = self._look(video, name)
+        for video, name, source in zip(videos, names, given, strict=True):
+            row, damage, has_sound = self._look(video, name, source is None)
             rows.append(row)
             problems.append(damage)
             audible.append(has_sound)
@@ -258,7 +258,7 @@ class VideoBertProcessor(ProcessorMixin):
             row["error"] = "; ".join(dict.fromkeys(damage)) or None
         return rows
 
-    def _look(self, video, video_id):
+    def _look(self, video, video_id, hears):
         """One row without sentences yet, the problems that were met, and whether there is sound to hear."""
         row = {
             "video_id": video_id or (Path(video).stem if isinstance(video, (str, os.PathLike)) else "video"),
@@ -272,6 +272,8 @@ class VideoBertProcessor(ProcessorMixin):
         try:
             with open_media(video) as media:
                 has_sound = media.has_audio  # the pictures, of which duration tells, may be broken
+                if has_sound and hears:
+                    self._speech()  # said before the work on the pictures, if there is none
                 row["duration"] = media.duration
                 clips = until_damage(self.video_processor.iter_clips(media), problems)
                 row["features"] = self._network().features(clips)
@@ -310,7 +312,11 @@ class VideoBertProcessor(ProcessorMixin):
             if subtitles is not None:
                 name = Path(video).stem if isinstance(video, (str, os.PathLike)) else None
                 zero = _subtitle_zero(media)
-                return read_subtitles(subtitles, name, media.duration or None, zero, word_times=word_times)
+                problems = []
+                sentences = read_subtitles(subtitles, name, media.duration or None, zero, problems, word_times)
+                for problem in problems:
+                    logger.warning(problem)
+                return sentences
             if not media.has_audio:
                 return []
             return self._speech().transcribe([media.iter_speech()], [media.duration or None], word_times)[0]

@@ -191,9 +191,10 @@ def _seconds(match, group: int) -> float:
 
 
 def _plain(text: str) -> str:
-    """Without tags (`<i>`, `<00:00:01.500>`), positions (`{\\an8}`), escapes (`&amp;`) and marks of a new speaker."""
+    """Without tags (`<i>`, `<00:00:01.500>`), positions (`{\\an8}`), escapes (`&amp;`) and marks of a new speaker; the
+    minus of "-18 degrees" is none."""
     text = html.unescape(re.sub(r"<[^<>]*>|\{\\[^{}]*\}", "", text))
-    return re.sub(r"(^|\n)\s*(>>+|-)\s*", r"\1", text).replace(">>", "").strip()
+    return re.sub(r"(^|\n)\s*(>>+|-(?!\d))\s*", r"\1", text).replace(">>", "").strip()
 
 
 @lru_cache(maxsize=2)

@@ -241,6 +241,22 @@ def test_sound_beside_broken_pictures_is_heard(processor, tmp_path):
     assert all(row["error"].count("the video stream cannot be read") == 1 for row in (heard, read))
 
 
+def test_cues_that_transcribe_cannot_read_are_told_of(processor, silent_video, tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr(logging.get_logger("transformers"), "propagate", True)
+    cues = "1\n00:00:01,000 --> 00:00:02,500\nCut it.\n\n2\n00:00:03,000 --> soon\nFry it.\n"
+    (tmp_path / "a.srt").write_text(cues)
+    assert len(processor.transcribe(silent_video, tmp_path / "a.srt")) == 1
+    assert "1 of 2 cues cannot be read" in caplog.text
+
+
+def test_a_missing_recogniser_is_told_of_before_the_work(processor, tmp_path, monkeypatch):
+    """Not after minutes of features, which would be lost."""
+    make_video(tmp_path / "loud.mp4", "testsrc=s=64x48:r=25:d=2", "sine=d=2")
+    monkeypatch.setattr(processor._network(), "features", lambda clips: pytest.fail("features were computed"))
+    with pytest.raises(ValueError, match="no asr_model"):
+        processor.describe([tmp_path / "loud.mp4"])
+
+
 def test_a_narrated_video_becomes_the_row_it_should(kitchen_videos, whisper_tiny, i3d, bert_minilm):
     """The whole real way, Whisper and I3D with real weights: the words that were spoken, when they were spoken."""
     videos, truth = kitchen_videos

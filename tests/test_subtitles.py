@@ -79,6 +79,12 @@ def test_encodings_of_old_files(tmp_path):
         assert [sentence["text"] for sentence in read_subtitles(tmp_path / "a.srt")] == ["La crème brûlée."]
 
 
+def test_a_minus_is_no_mark_of_a_speaker(tmp_path):
+    columns = {"text": ["-18 degrees are enough.", "- 18 degrees?\n-Yes."], "start": [0, 2], "end": [1, 3]}
+    said = [sentence["text"] for sentence in read_subtitles_of(columns)]
+    assert said == ["-18 degrees are enough.", "18 degrees?", "Yes."]
+
+
 def test_rolling_captions_are_said_once(tmp_path):
     """Automatic captions show each line twice, and once more for a hundredth of a second; it was said once, when it
     came."""
