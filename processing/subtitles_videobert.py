@@ -193,7 +193,8 @@ def _seconds(match, group: int) -> float:
 def _plain(text: str) -> str:
     """Without tags (`<i>`, `<00:00:01.500>`), positions (`{\\an8}`), escapes (`&amp;`) and marks of a new speaker; the
     minus of "-18 degrees" is none."""
-    text = html.unescape(re.sub(r"<[^<>]*>|\{\\[^{}]*\}", "", text))
+    # No character has an escape of so many digits, and thousands of them are no number for Python.
+    text = html.unescape(re.sub(r"<[^<>]*>|\{\\[^{}]*\}|&#\d{8,};?", "", text))
     return re.sub(r"(^|\n)\s*(>>+|-(?!\d))\s*", r"\1", text).replace(">>", "").strip()
 
 

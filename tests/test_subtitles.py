@@ -79,7 +79,12 @@ def test_encodings_of_old_files(tmp_path):
         assert [sentence["text"] for sentence in read_subtitles(tmp_path / "a.srt")] == ["La crème brûlée."]
 
 
-def test_a_minus_is_no_mark_of_a_speaker(tmp_path):
+def test_an_escape_of_no_character_costs_no_word():
+    columns = {"text": [f"Cut &#{'9' * 5000};it &amp; fry&#33;"], "start": [0], "end": [1]}
+    assert [sentence["text"] for sentence in read_subtitles_of(columns)] == ["Cut it & fry!"]
+
+
+def test_a_minus_is_no_mark_of_a_speaker():
     columns = {"text": ["-18 degrees are enough.", "- 18 degrees?\n-Yes."], "start": [0, 2], "end": [1, 3]}
     said = [sentence["text"] for sentence in read_subtitles_of(columns)]
     assert said == ["-18 degrees are enough.", "18 degrees?", "Yes."]
