@@ -7,9 +7,9 @@
 The truth: sentences of the kitchen, spoken by its narrator, laid out with a third of pauses and without any, which say
 what is said and when; and the real speech of ../shared/media where that folder is there, whose references are what a
 larger recogniser (Whisper base) heard, so that its errors count against all alike. Peers: the pipeline of transformers
-with one beam in its sequential long form (`plain`), in chunks of 30 s with one beam (`chunked`), in chunks with its
-own defaults of five beams (`chunked, 5 beams`); faster-whisper with one beam on its own (`faster-whisper`); and our
-ears on faster-whisper (`ours, faster-whisper`). Those that are not installed are left out.
+with one beam in its sequential long form (`plain`), in chunks of 30 s, as many at once as ours, with one beam
+(`chunked`) and with its own defaults of five beams (`chunked, 5 beams`); faster-whisper with one beam on its own
+(`faster-whisper`); and our ears on faster-whisper (`ours, faster-whisper`). Those that are not installed are left out.
 
 `wer`, `wer_pipeline`: word error rate of ours and of `plain`, the mean of kitchen and real speech (in each all errors
 over all words). `speed_with_pauses`, `speed_without_pauses`: seconds of `plain` over ours, medians of runs in turn.
@@ -175,10 +175,11 @@ def build_recognizers():
 
     one_beam = {"generate_kwargs": {"num_beams": 1}}
     ours = {"ours": SpeechRecognizer(asr)}
+    chunked = {"chunk_length_s": 30, "batch_size": ours["ours"].batch_size}
     others = {
         "plain": piped(**one_beam),
-        "chunked": piped(chunk_length_s=30, **one_beam),
-        "chunked, 5 beams": piped(chunk_length_s=30),
+        "chunked": piped(**chunked, **one_beam),
+        "chunked, 5 beams": piped(**chunked),
     }
     if find_spec("faster_whisper") is None:
         print("faster-whisper is not installed (pip install videobert[benchmarks]); it is left out")

@@ -182,7 +182,8 @@ def own_material(args: argparse.Namespace) -> Material:
         processor.dtype, processor.batch_size = args.backbone_dtype, args.backbone_batch_size
         processor.compile = args.compile_backbone
         source = None if args.subtitles == "beside" else args.subtitles
-        subtitles = {} if args.subtitles == "none" else find_subtitles(videos, source)
+        written = "en" if args.asr_task == "translate" else args.language or "en"
+        subtitles = {} if args.subtitles == "none" else find_subtitles(videos, source, written)
         rows = build_corpus(
             videos,
             processor,

@@ -1,13 +1,14 @@
 """The one door for users: text and videos in, the joint sequence of words and visual tokens out."""
 
 import os
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
 import torch
 from transformers import AutoTokenizer, BatchFeature, ProcessorMixin
 from transformers.processing_utils import ProcessingKwargs, Unpack
+from transformers.utils import logging
 
 from .backbone_videobert import Backbone, FeatureError, load_preprocessing
 from .codebook_videobert import VisualCodebook
@@ -18,13 +19,18 @@ from .subtitles_videobert import read_subtitles
 from .tokenizer_videobert import JOIN_TOKEN, joint_tokenizer, visual_token
 from .video_processing_videobert import VideoBertVideoProcessor
 
+logger = logging.get_logger(__name__)
+
 
 class VideoBertProcessorKwargs(ProcessingKwargs, total=False):
     _defaults = {"text_kwargs": {"padding": True, "truncation": True, "return_tensors": "pt"}}
 
 
+NETWORKS = ("asr_model", "backbone")
 # What must not be copied or written when the rest of a processor is.
-HELD = ("codebook", "asr_model", "backbone", "_recognizer", "_backbone")
+HELD = ("codebook", "asr_options", *NETWORKS, "_recognizer", "_backbone")
+# Of the options of speech: how it is heard on this machine, which is no matter of the saved processor.
+MACHINE_OPTIONS = ("device", "dtype")
 
 
 class VideoBertProcessor(ProcessorMixin):
@@ -40,7 +46,8 @@ class VideoBertProcessor(ProcessorMixin):
             ids as of [`Backbone`]; or a ready one.
         codebook ([`VisualCodebook`], *optional*): Feature to visual id. Saved with the processor, in `codebook/`.
         asr_options (`dict`, *optional*):
-            Options of [`SpeechRecognizer`]: `language`, `task`, `engine`, `batch_size`, `device`, `dtype`.
+            Options of [`SpeechRecognizer`]: `language`, `task`, `engine`, `batch_size`, and the machine's `device` and
+            `dtype`, which are not saved.
     """
 
     valid_processor_kwargs = VideoBertProcessorKwargs
@@ -62,12 +69,17 @@ class VideoBertProcessor(ProcessorMixin):
         finally:
             self.__dict__.update(held)
         # Names the subfolder that holds the weights.
-        names = {name: named_model(getattr(self, name)) for name in ("asr_model", "backbone")}
-        return output | names | {"codebook": None if self.codebook is None else "codebook"}
+        names = {name: named_model(getattr(self, name)) for name in NETWORKS}
+        hearing = {name: value for name, value in (self.asr_options or {}).items() if name not in MACHINE_OPTIONS}
+        held = {"asr_options": hearing or None, "codebook": None if self.codebook is None else "codebook"}
+        return output | names | held
 
     def save_pretrained(self, save_directory, **kwargs):
         if self.codebook is not None:
             self.codebook.save_pretrained(Path(save_directory) / "codebook")
+        for name in NETWORKS:
+            if getattr(self, name) is not None and named_model(getattr(self, name)) is None:
+                logger.warning(f"The {name} is ready-made and has no name: it is not saved, give it again on loading.")
         saved = super().save_pretrained(save_directory, **kwargs)
         # The library leaves a note on where the code lies, which a processor that was loaded does not have.
         vars(self).pop("auto_map", None)
@@ -95,6 +107,8 @@ class VideoBertProcessor(ProcessorMixin):
                 its own processor says.
             codebook ([`VisualCodebook`], *optional*): Without one, [`~VideoBertProcessor.add_codebook`] follows later.
         """
+        if backbone is not None and named_model(backbone) is None:
+            raise ValueError("The ready-made backbone has no name_or_path, which says how its clips are prepared.")
         pixels = {} if backbone is None else load_preprocessing(named_model(backbone))
         tokenizer = AutoTokenizer.from_pretrained(text_model)
         processor = cls(VideoBertVideoProcessor(**pixels), tokenizer, asr_model, backbone, asr_options=asr_options)
@@ -226,8 +240,8 @@ class VideoBertProcessor(ProcessorMixin):
         names = video_ids or [None] * len(videos)
         given = subtitles or [None] * len(videos)
         rows, problems, audible = [], [], []
-        for video, name in zip(videos, names, strict=True):
-            row, damage, has_sound = self._look(video, name)
+        for video, name, source in zip(videos, names, given, strict=True):
+            row, damage, has_sound = self._look(video, name, source is None)
             rows.append(row)
             problems.append(damage)
             audible.append(has_sound)
@@ -236,7 +250,7 @@ class VideoBertProcessor(ProcessorMixin):
                 row["sentences"] = self._read_subtitles(source, video, row["video_id"], damage)
         heard = [i for i, has_sound in enumerate(audible) if has_sound and given[i] is None]
         sounds = [_hear(videos[i], problems[i]) for i in heard]
-        said = self._speech().transcribe(sounds, [rows[i]["duration"] for i in heard]) if heard else []
+        said = self._speech().transcribe(sounds, [rows[i]["duration"] or None for i in heard]) if heard else []
         for i, sentences in zip(heard, said, strict=True):
             rows[i]["sentences"] = sentences
         for row, damage in zip(rows, problems, strict=True):
@@ -245,7 +259,7 @@ class VideoBertProcessor(ProcessorMixin):
             row["error"] = "; ".join(dict.fromkeys(damage)) or None
         return rows
 
-    def _look(self, video, video_id):
+    def _look(self, video, video_id, hears):
         """One row without sentences yet, the problems that were met, and whether there is sound to hear."""
         row = {
             "video_id": video_id or (Path(video).stem if isinstance(video, (str, os.PathLike)) else "video"),
@@ -258,8 +272,10 @@ class VideoBertProcessor(ProcessorMixin):
         problems, has_sound = [], False
         try:
             with open_media(video) as media:
+                has_sound = media.has_audio  # the pictures, of which duration tells, may be broken
+                if has_sound and hears:
+                    self._speech()  # said before the work on the pictures, if there is none
                 row["duration"] = media.duration
-                has_sound = media.has_audio
                 clips = until_damage(self.video_processor.iter_clips(media), problems)
                 row["features"] = self._network().features(clips)
                 problems += media.problems
@@ -270,8 +286,8 @@ class VideoBertProcessor(ProcessorMixin):
     def _read_subtitles(self, source, video, video_id, problems):
         """The sentences of subtitles for a row; what is wrong with them goes into its problems."""
         try:
-            with open_media(video) as media:
-                return read_subtitles(source, video_id, media.duration, _subtitle_zero(media), problems)
+            with _open_sound(video) as media:
+                return read_subtitles(source, video_id, media.duration or None, _subtitle_zero(media), problems)
         except ValueError as error:
             problems.append(str(error))
             return []
@@ -293,14 +309,18 @@ class VideoBertProcessor(ProcessorMixin):
             MediaError: The file cannot be read.
             ValueError: The subtitles cannot be read, or the recogniser does not know the language.
         """
-        with open_media(video) as media:
+        with _open_sound(video) as media:
             if subtitles is not None:
                 name = Path(video).stem if isinstance(video, (str, os.PathLike)) else None
                 zero = _subtitle_zero(media)
-                return read_subtitles(subtitles, name, media.duration, zero, word_times=word_times)
+                problems = []
+                sentences = read_subtitles(subtitles, name, media.duration or None, zero, problems, word_times)
+                for problem in problems:
+                    logger.warning(problem)
+                return sentences
             if not media.has_audio:
                 return []
-            return self._speech().transcribe([media.iter_speech()], [media.duration], word_times)[0]
+            return self._speech().transcribe([media.iter_speech()], [media.duration or None], word_times)[0]
 
     def features(self, video):
         """Features `(clips, D)` of one video: a path, bytes, or frames `(T, 3, H, W)`."""
@@ -344,10 +364,23 @@ def until_damage(stream, problems):
         problems.append(str(error))
 
 
+@contextmanager
+def _open_sound(video):
+    """A video opened for what is said in it. Where its pictures are broken, it is taken for sound alone."""
+    with open_media(video) as media:
+        if media.has_video and media.has_audio:
+            try:
+                media.begin  # noqa: B018
+            except MediaError as error:
+                logger.warning(str(error))
+                media.has_video = False
+        yield media
+
+
 def _hear(video, problems):
     """The sound of a video in blocks, up to a damaged place; opened when the first block is asked for."""
     try:
-        with open_media(video) as media:
+        with _open_sound(video) as media:
             heard = 0.0
             for block in media.iter_speech():
                 yield block
@@ -379,6 +412,7 @@ def _subtitle_zero(media):
 
 
 def named_model(model):
-    """The id or folder of a model that may be given ready-made."""
+    """The id or folder of a model that may be given ready-made; `None` if it does not know where it is from."""
     model = getattr(model, "model", model)
-    return model if model is None or isinstance(model, str) else os.fspath(getattr(model, "name_or_path", model))
+    name = getattr(model, "name_or_path", model)
+    return os.fspath(name) if isinstance(name, (str, os.PathLike)) else None

@@ -12,6 +12,8 @@ SHORTEST_SENTENCE = 0.1
 # Nobody says the same thing this often in a row, but a recogniser that lost its way does.
 LOOP_REPEATS = 5
 LOOP_WORDS = 10
+# A noise is described in no more words than these.
+NOISE_WORDS = 6
 
 # What ends a sentence: also of scripts that put no space behind it.
 WIDE_STOPS = ("。", "？", "！", "।", "؟")
@@ -60,16 +62,32 @@ def spread_words(text: str, start: float, end: float) -> list:
 
 
 def drop_noises(words: list) -> list:
-    """Without what was heard but not said: "[Music]", "(upbeat music)"."""
-    kept, opened = [], None
-    for word in words:
-        if opened is None and word.text[0] in "[(":
-            opened = len(kept)
-        kept.append(word)
-        if opened is not None and word.text.rstrip(".,")[-1:] in ("]", ")"):
-            del kept[opened:]
-            opened = None
+    """The words of one cue, or of one piece of sound, without what was heard but not said: "[Music]" anywhere,
+    "(upbeat music)" where it is all of the cue or of a sentence: other parentheses, "(about 2 tbsp)", are said."""
+    kept, i = [], 0
+    while i < len(words):
+        size = _noise_size(words, i)
+        kept += words[i : i + 1] if size == 0 else []
+        i += max(1, size)
     return kept
+
+
+def _noise_size(words: list, i: int) -> int:
+    """How many words at `i` are a noise in brackets that are closed within a few words and the same sentence."""
+    closing = {"[": "]", "(": ")"}.get(words[i].text[0])
+    for end, word in enumerate(words[i : i + NOISE_WORDS] if closing else [], i + 1):
+        if word.text.rstrip(".,!?").endswith(closing):
+            return end - i if closing == "]" or _is_sentence(words, i, end) else 0
+        if word.text.endswith(STOPS):
+            break
+    return 0
+
+
+def _is_sentence(words: list, start: int, end: int) -> bool:
+    """Whether the words from `start` to `end` stand alone between two sentences."""
+    if start > 0 and not ends_sentence(words[start - 1].text, words[start].text, cased=False):
+        return False
+    return end == len(words) or words[end - 1].text.endswith(STOPS) or not words[end].text[0].islower()
 
 
 def drop_loops(words: list) -> list:

@@ -21,7 +21,8 @@ from .pieces_videobert import MARGIN_SECONDS, SAMPLE_RATE, cut_pieces, load_voic
 from .sentences_videobert import drop_loops, make_sentences
 
 TASKS = ("transcribe", "translate")
-# The most tokens that 30 seconds of speech can have; a loop of invented words ends there.
+# The most tokens that 30 seconds of English can have; a loop of invented words ends there. Other scripts take many
+# times as many tokens for a word: there the checkpoint's own bound holds.
 MAX_TOKENS = 228
 FRAMES_PER_SECOND = 100  # of Whisper's spectrograms
 PROMPT_TOKENS = 4  # start, language, task, times
@@ -35,7 +36,9 @@ class SpeechRecognizer:
     Args:
         asr_model (`str`, `Path` or a ready recogniser):
             Hub id or folder of any Whisper checkpoint, or an `AutomaticSpeechRecognitionPipeline` of one. For the
-            engine `"faster-whisper"`: a CTranslate2 checkpoint, or a `faster_whisper.WhisperModel`.
+            engine `"faster-whisper"`: a CTranslate2 checkpoint, or a `faster_whisper.WhisperModel`. A checkpoint whose
+            name ends in `.en` writes English words whatever is spoken, and cannot tell; for videos in other languages
+            take a multilingual one.
         device (`str`, *optional*): Where it runs.
         dtype (`str`, *optional*): Precision of its weights, such as `"float16"`; by default the checkpoint's.
         batch_size (`int`, *optional*, defaults to 8): Pieces of up to half a minute that are recognised at once.
@@ -212,8 +215,9 @@ def transformers_engine(recognizer: SpeechRecognizer):
     if getattr(asr, "type", None) != "seq2seq_whisper":
         raise ValueError(f"{recognizer.asr_model} is no Whisper checkpoint; sentences need its punctuation and times")
     generation = asr.model.generation_config
-    options = _language_options(recognizer, getattr(generation, "is_multilingual", False))
-    options |= {"num_beams": 1, "max_length": MAX_TOKENS}
+    multilingual = getattr(generation, "is_multilingual", False)
+    options = _language_options(recognizer, multilingual) | {"num_beams": 1}
+    options["max_length"] = asr.model.config.max_target_positions if multilingual else MAX_TOKENS
     # Times of words need to know which attention heads align; without them, times of segments must do.
     times = "word" if getattr(generation, "alignment_heads", None) else True
 
@@ -237,8 +241,9 @@ def faster_whisper_engine(recognizer: SpeechRecognizer):
         kind, _, number = str(recognizer.device or "auto").partition(":")
         precision = str(recognizer.dtype or "default").removeprefix("torch.")
         model = WhisperModel(os.fspath(model), kind, int(number or 0), compute_type=precision)
-    options = _language_options(recognizer, model.model.is_multilingual)
-    options |= {"beam_size": 1, "max_new_tokens": MAX_TOKENS - PROMPT_TOKENS}
+    multilingual = model.model.is_multilingual
+    options = _language_options(recognizer, multilingual) | {"beam_size": 1}
+    options["max_new_tokens"] = None if multilingual else MAX_TOKENS - PROMPT_TOKENS
     # Without a language each piece finds its own.
     options["multilingual"] = options.get("language", "en") is None
     hears = BatchedInferencePipeline(model)

@@ -12,12 +12,19 @@ import math
 import os
 import re
 from functools import lru_cache
-from itertools import pairwise
+from itertools import accumulate, groupby, pairwise
 from pathlib import Path
 
-from .sentences_videobert import Word, drop_noises, make_sentences, place_sentences, spread_words
+import numpy as np
+
+from .sentences_videobert import Word, drop_noises, make_sentences, normalize_text, place_sentences, spread_words
+from .speech_videobert import language_code
 
 SUBTITLE_ENDINGS = (".srt", ".vtt", ".json", ".csv")
+# Codes of three letters, as discs and some tools write them.
+THREE_LETTERS = {"eng": "en", "deu": "de", "ger": "de", "fra": "fr", "fre": "fr", "spa": "es", "ita": "it"}
+THREE_LETTERS |= {"por": "pt", "rus": "ru", "jpn": "ja", "kor": "ko", "zho": "zh", "chi": "zh"}
+THREE_LETTERS |= {"hin": "hi", "ara": "ar"}
 # How far apart two cues may lie that show the same words on and on.
 ROLLING_SECONDS = 0.05
 # So many words are not repeated by chance.
@@ -50,7 +57,10 @@ def read_subtitles(source, video_id=None, duration=None, offset=0.0, problems=No
         ValueError: One sentence on what is wrong: no such file, another kind of file, nothing readable in it.
     """
     name = os.fspath(source) if isinstance(source, (str, os.PathLike)) else "the list of sentences"
-    cues = _read_cues(source, name, video_id)
+    try:
+        cues = _read_cues(source, name, video_id)
+    except OSError as error:
+        raise ValueError(f"{name}: the subtitles cannot be read ({error.strerror})") from error
     good = [cue for cue in cues if _is_cue(cue)]
     if cues and not good:
         raise ValueError(f"{name}: none of its {len(cues)} cues has a text and a start before its end, in seconds")
@@ -58,52 +68,71 @@ def read_subtitles(source, video_id=None, duration=None, offset=0.0, problems=No
         problems.append(f"{name}: {len(cues) - len(good)} of {len(cues)} cues cannot be read and were left out")
     good = sorted(good, key=lambda cue: cue["start"])
     if not isinstance(source, (str, os.PathLike)):
-        groups = [drop_noises(spread_words(cue["text"], cue["start"], cue["end"])) for cue in good]
+        groups = [drop_noises(spread_words(cue["text"], cue["start"], cue["end"])) for cue in _in_turn(good)]
         return place_sentences([group for group in groups if group], duration, word_times)
     words = [Word(word.text, word.start - offset, word.end - offset) for word in _said_once(good)]
-    return make_sentences(drop_noises(words), duration, word_times)
+    return make_sentences(words, duration, word_times)
 
 
-def find_subtitles(videos, source=None) -> dict:
-    """Which videos have subtitles.
+def find_subtitles(videos, source=None, language="en") -> dict:
+    """Which videos have subtitles in the language that is wanted.
 
     Args:
         videos (`dict[str, Path]`): Path by video id.
         source (`str` or `Path`, *optional*):
             Where to look: beside each video (`name.srt` or `name.vtt` next to `name.mp4`, or `name.en.vtt`, as
             downloaders name them), in another folder, or in a JSON file of captions by video id.
+        language (`str`, *optional*, defaults to `"en"`):
+            A name that says this language goes before one that says none; one that says another is not used.
 
     Returns:
         `dict[str, Path]`: By video id the file; videos without subtitles are not in it.
 
     Raises:
-        ValueError: The source does not exist or is no JSON file by video id.
+        ValueError: The source does not exist or is no JSON file by video id, or holds nothing for any of the
+            videos; there is no such language.
     """
+    language = language_code(language)
     if source is not None and Path(source).is_file():
         source, content = Path(source), _load_json(Path(source), os.stat(source).st_mtime_ns)
         if not isinstance(content, dict) or _is_columns(content):
             raise ValueError(f"{source}: captions of many videos are expected, by video id")
-        return {video_id: source for video_id in videos if video_id in content}
+        return _not_nothing({video_id: source for video_id in videos if video_id in content}, videos, source)
     if source is not None and not Path(source).is_dir():
         raise ValueError(f"{source}: there is no such folder or file of subtitles")
     listings, found = {}, {}
     for video_id, video in videos.items():
         folder = Path(video).parent if source is None else Path(source) / Path(video_id).parent
         if folder not in listings:
-            listings[folder] = sorted(folder.iterdir()) if folder.is_dir() else []
-        # The shortest name first: without a language before one with it.
-        named = [path for path in listings[folder] if _belongs(path, Path(video).stem)]
-        if named:
-            found[video_id] = min(named, key=lambda path: (len(path.name), path.name))
+            listings[folder] = _list_folder(folder)
+        told = {path: _told_language(path, Path(video).stem) for path in listings[folder]}
+        fitting = [path for path in listings[folder] if told[path] in (language, "")]
+        if fitting:
+            found[video_id] = min(fitting, key=lambda path: (told[path] == "", len(path.name), path.name))
+    return found if source is None else _not_nothing(found, videos, source)
+
+
+def _not_nothing(found: dict, videos: dict, source) -> dict:
+    """What was found, if anything: whoever names a source of subtitles does not want all videos to be heard."""
+    if videos and not found:
+        raise ValueError(f"{source}: there are subtitles of 0 of the {len(videos)} videos in the wanted language")
     return found
 
 
-def _belongs(path: Path, stem: str) -> bool:
-    """Whether a file is named `stem.srt` or `stem.en.srt`."""
-    name = path.name.lower()
-    if not name.endswith((".srt", ".vtt")) or not path.name.startswith(f"{stem}."):
-        return False
-    return re.fullmatch(r"(\.[a-z]{2,3}(-[a-z0-9]+)*)?", path.name[len(stem) : -4].lower()) is not None
+def _list_folder(folder: Path) -> list:
+    try:
+        return sorted(folder.iterdir()) if folder.is_dir() else []
+    except OSError as error:
+        raise ValueError(f"{folder}: the folder cannot be searched for subtitles ({error.strerror})") from error
+
+
+def _told_language(path: Path, stem: str) -> str | None:
+    """The language that the name of a video's subtitles tells: "en" of `stem.en-US.srt`, "" of `stem.srt`; `None` if
+    they are not this video's."""
+    if not path.name.lower().endswith((".srt", ".vtt")) or not path.name.startswith(f"{stem}."):
+        return None
+    match = re.fullmatch(r"(?:\.([a-z]{2,3})(?:-[a-z0-9]+)*)?", path.name[len(stem) : -4].lower())
+    return match and THREE_LETTERS.get(match[1], match[1] or "")
 
 
 # --- files to cues {"text", "start", "end"} -----------------------------------------------------------------------
@@ -158,13 +187,15 @@ def _timed_cues(text: str) -> list:
 
 def _seconds(match, group: int) -> float:
     hours, minutes, seconds = match.group(group, group + 1, group + 2)
-    return 3600 * int(hours or 0) + 60 * int(minutes) + float(seconds.replace(",", "."))
+    return 3600 * float(hours or 0) + 60 * int(minutes) + float(seconds.replace(",", "."))
 
 
 def _plain(text: str) -> str:
-    """Without tags (`<i>`, `<00:00:01.500>`), positions (`{\\an8}`), escapes (`&amp;`) and marks of a new speaker."""
-    text = html.unescape(re.sub(r"<[^<>]*>|\{\\[^{}]*\}", "", text))
-    return re.sub(r"(^|\n)\s*(>>+|-)\s*", r"\1", text).replace(">>", "").strip()
+    """Without tags (`<i>`, `<00:00:01.500>`), positions (`{\\an8}`), escapes (`&amp;`) and marks of a new speaker; the
+    minus of "-18 degrees" is none."""
+    # No character has an escape of so many digits, and thousands of them are no number for Python.
+    text = html.unescape(re.sub(r"<[^<>]*>|\{\\[^{}]*\}|&#\d{8,};?", "", text))
+    return re.sub(r"(^|\n)\s*(>>+|-(?!\d))\s*", r"\1", text).replace(">>", "").strip()
 
 
 @lru_cache(maxsize=2)
@@ -172,8 +203,10 @@ def _load_json(path: Path, _changed: int):
     """A file of many videos is read once for all of them, and again if it has changed."""
     try:
         return json.loads(_decode(path.read_bytes()))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path}: not readable as JSON ({error})") from error
+    except OSError as error:
+        raise ValueError(f"{path}: the subtitles cannot be read ({error.strerror})") from error
 
 
 def _json_cues(content, name: str, video_id: str | None) -> list:
@@ -216,11 +249,21 @@ def _is_cue(cue) -> bool:
     try:
         start, end = cue["start"], cue["end"]
         return isinstance(cue["text"], str) and math.isfinite(start) and math.isfinite(end) and start < end
-    except (KeyError, TypeError):
+    except (KeyError, TypeError, OverflowError):  # overflow: a number of hundreds of digits
         return False
 
 
 # --- cues to words ------------------------------------------------------------------------------------------------
+
+
+def _in_turn(cues: list) -> list:
+    """Sentences one after the other: one ends where the next begins, and those that begin together share the time."""
+    turns = []
+    together = [(start, list(group)) for start, group in groupby(cues, key=lambda cue: cue["start"])]
+    for (start, group), (following, _) in pairwise([*together, (math.inf, [])]):
+        edges = np.linspace(start, min(following, max(cue["end"] for cue in group)), len(group) + 1).tolist()
+        turns += [{**cue, "start": a, "end": b} for cue, (a, b) in zip(group, pairwise(edges), strict=True)]
+    return turns
 
 
 def _said_once(cues: list) -> list:
@@ -228,13 +271,21 @@ def _said_once(cues: list) -> list:
     the next one begins: a line stays to be read after it was spoken."""
     words, shown, last_line, shown_until = [], [], 0, -math.inf
     for cue, following in pairwise([*cues, {"start": math.inf}]):
-        texts = [word.text for word in spread_words(cue["text"], 0, 1)]
+        lines = [normalize_text(line).split() for line in cue["text"].split("\n")]
+        texts = sum(lines, [])
         repeated = _repeated(shown, texts, last_line) if cue["start"] <= shown_until + ROLLING_SECONDS else 0
+        if not (repeated >= ROLLING_WORDS or cue["start"] < shown_until or _rolls(cue, lines, repeated)):
+            repeated = 0
         end = min(cue["end"], following["start"]) if following["start"] > cue["start"] else cue["end"]
-        words += spread_words(" ".join(texts[repeated:]), cue["start"], end)
-        shown, shown_until = texts, cue["end"]
-        last_line = len(spread_words(cue["text"].rpartition("\n")[2], 0, 1))
+        words += drop_noises(spread_words(" ".join(texts[repeated:]), cue["start"], end))
+        shown, shown_until, last_line = texts, cue["end"], len(lines[-1])
     return words
+
+
+def _rolls(cue: dict, lines: list, repeated: int) -> bool:
+    """Whether a cue looks like rolling captions, not like a word that is said again: it only flashes, or shows what is
+    repeated in a line above a new one."""
+    return cue["end"] - cue["start"] <= ROLLING_SECONDS or repeated in accumulate(map(len, lines[:-1]))
 
 
 def _repeated(shown: list, texts: list, last_line: int) -> int:

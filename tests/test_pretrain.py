@@ -3,13 +3,14 @@
 import copy
 import json
 import shutil
+from types import SimpleNamespace
 
 import datasets
 import pytest
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState, GradientState
-from pretrain import held_out_ids, main, parse_args
+from pretrain import held_out_ids, main, own_material, parse_args
 from safetensors.torch import load_file
 from test_processor import make_video, tiny_backbone  # noqa: F401  a fixture
 from tiny_rows import CODEBOOK_SIZE, OFFSET, cooking_rows, cooking_truth, row, tiny_text_tokenizer, tiny_tokenizer
@@ -342,3 +343,23 @@ def test_own_videos_with_bad_ones_among_them(tiny_backbone, tmp_path, capsys):  
 def test_a_folder_without_videos_is_named(tmp_path):
     with pytest.raises(ValueError, match="holds no video"):
         main([f"--videos={tmp_path}", f"--output_dir={tmp_path / 'run'}", "--text_model=none"])
+
+
+@pytest.mark.parametrize(
+    "options, wanted", [("", "en"), ("--language de", "de"), ("--language de --asr_task translate", "en")]
+)
+def test_subtitles_are_in_the_language_that_is_heard(tmp_path, monkeypatch, options, wanted):
+    """They stand for what the recogniser would write: what is spoken, or English where it translates."""
+
+    class Asked(Exception):
+        pass
+
+    def asked(videos, source, language):
+        raise Asked(language)
+
+    monkeypatch.setattr("pretrain.find_subtitles", asked)
+    monkeypatch.setattr("pretrain.VideoBertProcessor.from_models", lambda *models, **options: SimpleNamespace())
+    (tmp_path / "a.mp4").touch()
+    arguments = ["--videos", str(tmp_path), "--output_dir", str(tmp_path / "out"), *options.split()]
+    with pytest.raises(Asked, match=wanted):
+        own_material(parse_args(arguments))

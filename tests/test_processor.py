@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from test_speech import spelled_recognizer
 from transformers import (
     AutoProcessor,
     BertTokenizer,
@@ -13,6 +14,7 @@ from transformers import (
     VideoMAEImageProcessor,
     VideoMAEModel,
 )
+from transformers.utils import logging
 
 from processing import VideoBertProcessor, joint_tokenizer
 from processing.codebook_fitting import fit_codebook
@@ -158,6 +160,20 @@ def test_how_speech_is_heard_is_saved(tiny_text_model, tiny_backbone, tmp_path):
     assert (recognizer.language, recognizer.task, recognizer.batch_size) == ("de", "translate", 4)
 
 
+def test_what_belongs_to_the_machine_is_not_saved(tiny_text_model, tmp_path, caplog, monkeypatch):
+    """A ready recogniser without a name is left out with a warning (faster_whisper's holds one of CTranslate2), and so
+    are device and precision, which may be no JSON at all."""
+    monkeypatch.setattr(logging.get_logger("transformers"), "propagate", True)
+    nameless = SimpleNamespace(model=SimpleNamespace(is_multilingual=True))
+    options = {"language": "de", "device": torch.device("cpu"), "dtype": torch.float16}
+    processor = VideoBertProcessor.from_models(tiny_text_model, nameless, asr_options=options)
+    processor.save_pretrained(tmp_path)
+    assert "The asr_model is ready-made and has no name" in caplog.text
+    again = VideoBertProcessor.from_pretrained(tmp_path)
+    assert again.asr_model is None and again.asr_options == {"language": "de"}
+    assert processor.asr_options == options
+
+
 def test_processor_without_a_codebook_survives_saving(tiny_text_model, tiny_backbone, tmp_path):
     VideoBertProcessor.from_models(tiny_text_model, backbone=tiny_backbone).save_pretrained(tmp_path)
     assert VideoBertProcessor.from_pretrained(tmp_path).codebook is None
@@ -199,6 +215,54 @@ def test_a_row_from_subtitles_needs_no_recogniser(processor, silent_video, tmp_p
     assert len(broken["features"]) == len(good["features"]) == 3
     assert processor.transcribe(silent_video, subtitles=said) == said
     assert processor.tokenize(silent_video, subtitles=said)["sentences"] == said
+
+
+@pytest.mark.parametrize("piped", [False, True])
+def test_sound_of_unknown_length_is_heard(processor, tmp_path, piped):
+    """A live recording does not say how long it is: that drops no sentence, neither heard nor of subtitles."""
+    command = "ffmpeg -v error -f lavfi -i sine=d=5 -c:a libopus -f webm".split()
+    live = tmp_path / "live.webm"
+    if piped:
+        live.write_bytes(subprocess.run([*command, "-"], check=True, capture_output=True).stdout)
+    else:
+        subprocess.run([*command, "-live", "1", str(live)], check=True)
+    processor._recognizer = spelled_recognizer()
+    assert processor.transcribe(live)
+    said = [{"text": "Cut it.", "start": 1.0, "end": 2.5}]
+    assert processor.transcribe(live, subtitles=said) == said
+    heard, read = processor.describe([live, live], subtitles=[None, said])
+    assert heard["sentences"] == processor.transcribe(live) and read["sentences"] == said
+
+
+def test_sound_beside_broken_pictures_is_heard(processor, tmp_path):
+    """A video stream without a single frame takes neither the sound nor the subtitles with it; the row tells of it."""
+    broken = tmp_path / "broken.mkv"
+    sources = "-f lavfi -i sine=d=5 -f lavfi -i color=s=64x48:d=5 -map 0 -map 1"
+    command = f"ffmpeg -v error {sources} -c:v ffv1 -c:a flac -frames:v 0".split()
+    subprocess.run([*command, str(broken)], check=True)
+    processor._recognizer = spelled_recognizer()
+    said = [{"text": "Cut it.", "start": 1.0, "end": 2.5}]
+    assert processor.transcribe(broken)
+    assert processor.transcribe(broken, subtitles=said) == said
+    heard, read = processor.describe([broken, broken], subtitles=[None, said])
+    assert heard["sentences"] == processor.transcribe(broken) and read["sentences"] == said
+    assert all(row["error"].count("the video stream cannot be read") == 1 for row in (heard, read))
+
+
+def test_cues_that_transcribe_cannot_read_are_told_of(processor, silent_video, tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr(logging.get_logger("transformers"), "propagate", True)
+    cues = "1\n00:00:01,000 --> 00:00:02,500\nCut it.\n\n2\n00:00:03,000 --> soon\nFry it.\n"
+    (tmp_path / "a.srt").write_text(cues)
+    assert len(processor.transcribe(silent_video, tmp_path / "a.srt")) == 1
+    assert "1 of 2 cues cannot be read" in caplog.text
+
+
+def test_a_missing_recogniser_is_told_of_before_the_work(processor, tmp_path, monkeypatch):
+    """Not after minutes of features, which would be lost."""
+    make_video(tmp_path / "loud.mp4", "testsrc=s=64x48:r=25:d=2", "sine=d=2")
+    monkeypatch.setattr(processor._network(), "features", lambda clips: pytest.fail("features were computed"))
+    with pytest.raises(ValueError, match="no asr_model"):
+        processor.describe([tmp_path / "loud.mp4"])
 
 
 def test_a_narrated_video_becomes_the_row_it_should(kitchen_videos, whisper_tiny, i3d, bert_minilm):

@@ -179,7 +179,7 @@ def test_segments_share_their_time_by_characters():
 
 
 def test_noises_are_not_words():
-    heard = [{"text": f" {text}", "timestamp": (0.0, 1.0)} for text in "Stir (upbeat music) it. [Applause] ♪".split()]
+    heard = [{"text": f" {text}", "timestamp": (0.0, 1.0)} for text in "Stir [soft music] it. (applause) ♪".split()]
     assert [word.text for word in place_words(heard, piece_of((0.0, 2.0)))] == ["Stir", "it."]
 
 
@@ -229,7 +229,8 @@ class SpelledSpeech:
 
     def __init__(self):
         self.model = SimpleNamespace(
-            generation_config=SimpleNamespace(alignment_heads=[[0, 0]], is_multilingual=False)
+            config=SimpleNamespace(max_target_positions=448),
+            generation_config=SimpleNamespace(alignment_heads=[[0, 0]], is_multilingual=False),
         )
         self.calls, self.options = 0, None
 
@@ -347,9 +348,11 @@ def test_language_and_task_reach_a_multilingual_checkpoint():
     recognizer.asr_model.model.generation_config.is_multilingual = True
     recognizer.transcribe([(spelled([5]), 0.0)])
     assert (recognizer.asr_model.options["language"], recognizer.asr_model.options["task"]) == ("de", "translate")
+    # A half minute of Hindi or Thai has more tokens than one of English may have.
+    assert recognizer.asr_model.options["max_length"] == 448
     english = spelled_recognizer(language="english")  # may be said to one that hears nothing else
     english.transcribe([(spelled([5]), 0.0)])
-    assert "language" not in english.asr_model.options
+    assert "language" not in english.asr_model.options and english.asr_model.options["max_length"] == 228
 
 
 def test_words_tell_when_they_are_said():

@@ -79,6 +79,17 @@ def test_encodings_of_old_files(tmp_path):
         assert [sentence["text"] for sentence in read_subtitles(tmp_path / "a.srt")] == ["La crème brûlée."]
 
 
+def test_an_escape_of_no_character_costs_no_word():
+    columns = {"text": [f"Cut &#{'9' * 5000};it &amp; fry&#33;"], "start": [0], "end": [1]}
+    assert [sentence["text"] for sentence in read_subtitles_of(columns)] == ["Cut it & fry!"]
+
+
+def test_a_minus_is_no_mark_of_a_speaker():
+    columns = {"text": ["-18 degrees are enough.", "- 18 degrees?\n-Yes."], "start": [0, 2], "end": [1, 3]}
+    said = [sentence["text"] for sentence in read_subtitles_of(columns)]
+    assert said == ["-18 degrees are enough.", "18 degrees?", "Yes."]
+
+
 def test_rolling_captions_are_said_once(tmp_path):
     """Automatic captions show each line twice, and once more for a hundredth of a second; it was said once, when it
     came."""
@@ -117,10 +128,44 @@ def test_overlapping_captions_without_repetition_keep_every_word():
     assert [word["start"] for word in sentence["words"]][::3] == [0, 2, 4]
 
 
+@pytest.mark.parametrize(
+    "cues, said",
+    [
+        (["[Music", "Cut the lemon.", "Fry it.", "[Applause]", "Done."], "[Music Cut the lemon. Fry it. Done."),
+        (["Add flour (sifted) and sugar (about 2 tbsp)."], "Add flour (sifted) and sugar (about 2 tbsp)."),
+        (["Stir [upbeat music] it.", "(applause)"], "Stir it."),
+        (["Stir it. (applause) Now fry it."], "Stir it. Now fry it."),
+        (["Add flour", "(sifted) and sugar."], "Add flour (sifted) and sugar."),
+        (["[Cut it. Fry it] now."], "[Cut it. Fry it] now."),
+        (["[one two three four five six seven] go."], "[one two three four five six seven] go."),
+    ],
+)
+def test_noises_take_no_words_with_them(cues, said):
+    """A bracket that nobody closes, or closes far away, and parentheses within a sentence lose no word."""
+    columns = {"text": cues, "start": list(range(len(cues))), "end": [i + 0.9 for i in range(len(cues))]}
+    assert " ".join(sentence["text"] for sentence in read_subtitles_of(columns)) == said
+
+
 def test_what_is_said_twice_stays(tmp_path):
     """Two cues with a pause between them are two sentences, even of the same words."""
     columns = {"text": ["Stir it.", "Stir it."], "start": [0, 2], "end": [1, 3]}
     assert [sentence["start"] for sentence in read_subtitles_of(columns)] == [0, 2]
+
+
+@pytest.mark.parametrize(
+    "cues, said",
+    [
+        ([("Yes.", 0, 1), ("Yes.", 1, 2), ("Stir.", 2, 3), ("Stir.", 3, 4)], "Yes. Yes. Stir. Stir."),
+        ([("Yes.", 0, 1), ("Yes. Stir.", 1, 2)], "Yes. Yes. Stir."),
+        ([("Yes.", 0, 1), ("Yes.\nStir.", 1, 2)], "Yes. Stir."),  # a line that rolls up
+        ([("Yes.", 0, 2), ("Yes.", 1, 3)], "Yes."),
+        ([("Cut it now.", 0, 1), ("Cut it now.", 1, 2)], "Cut it now."),
+    ],
+)
+def test_a_short_word_may_be_said_twice_without_a_pause(cues, said):
+    """Only cues that overlap, lines that roll up and repetitions of three words are the same words shown on."""
+    columns = dict(zip(("text", "start", "end"), map(list, zip(*cues, strict=True)), strict=True))
+    assert " ".join(sentence["text"] for sentence in read_subtitles_of(columns)) == said
 
 
 def read_subtitles_of(columns, **options):
@@ -157,6 +202,31 @@ def test_sentences_read_again_are_the_same(cues):
     assert all(sentence["text"] == normalize_text(sentence["text"]) for sentence in sentences)
 
 
+def test_sentences_of_a_list_that_overlap_take_turns():
+    """One that is shown all the time swallows none of the others; two that begin together share the time."""
+    cues = [("Subtitles by me.", 0, 60), ("Cut it.", 2, 3), ("Fry it.", 5, 6), ("Stir.", 5, 7), ("Done.", 9, 10)]
+    cues = [{"text": text, "start": start, "end": end} for text, start, end in cues]
+    assert [tuple(sentence.values()) for sentence in read_subtitles(cues, duration=60)] == [
+        ("Subtitles by me.", 0, 2),
+        ("Cut it.", 2, 3),
+        ("Fry it.", 5, 6),
+        ("Stir.", 6, 7),
+        ("Done.", 9, 10),
+    ]
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.lists(st.tuples(st.integers(0, 9), st.integers(1, 30)), min_size=1, max_size=9))
+def test_sentences_of_a_list_lose_no_word(times):
+    """However they overlap, every word stays, in the order of the starts, within the video and the file."""
+    cues = [{"text": f"w{i} now.", "start": start, "end": start + length} for i, (start, length) in enumerate(times)]
+    sentences = read_subtitles(cues, duration=max(cue["end"] for cue in cues))
+    in_order = sorted(cues, key=lambda cue: cue["start"])
+    assert [sentence["text"] for sentence in sentences] == [cue["text"] for cue in in_order]
+    edges = [edge for sentence in sentences for edge in (sentence["start"], sentence["end"])]
+    assert edges == sorted(edges) and all(sentence["start"] < sentence["end"] for sentence in sentences)
+
+
 @pytest.mark.parametrize(
     "name, content, message",
     [
@@ -164,6 +234,11 @@ def test_sentences_read_again_are_the_same(cues):
         ("a.srt", "this is no subtitle", "no cue was found"),
         ("a.srt", "1\n00:00:05,000 --> 00:00:04,000\nBack.\n", "none of its 1 cues"),
         ("a.srt", "1\n00:99:05,000 --> 01:00\nWhen?\n", "none of its 1 cues"),
+        ("a.srt", f"1\n{'9' * 400}:00:05,000 --> {'9' * 401}:00:06,000\nLate.\n", "none of its 1 cues"),
+        ("a.srt", f"1\n{'9' * 5000}:00:05,000 --> {'9' * 5001}:00:06,000\nLate.\n", "none of its 1 cues"),
+        ("a.json", f'{{"text": ["a"], "start": [0], "end": [{"9" * 400}]}}', "none of its 1 cues"),
+        ("a.json", f'{{"text": ["a"], "start": [0], "end": [{"9" * 5000}]}}', "not readable as JSON"),
+        ("a.json", "[" * 200_000, "not readable as JSON"),
         ("a.json", "{broken", "not readable as JSON"),
         ("a.json", "3", "a list of text, start and end"),
         ("a.json", '{"b": []}', "captions of 1 videos, but none of 'a'"),
@@ -178,6 +253,22 @@ def test_broken_files_are_named(tmp_path, name, content, message):
     with pytest.raises(ValueError, match=message) as error:
         read_subtitles(tmp_path / name, video_id="a")
     assert name in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["a.srt", "a.json"])
+def test_a_file_that_may_not_be_read_is_named(tmp_path, name, monkeypatch):
+    """Nor does it stop a job: whoever reads many files catches one kind of error."""
+
+    def forbidden(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    (tmp_path / name).touch()
+    monkeypatch.setattr("pathlib.Path.read_bytes", forbidden)
+    with pytest.raises(ValueError, match=rf"{name}: the subtitles cannot be read \(Permission denied\)"):
+        read_subtitles(tmp_path / name)
+    monkeypatch.setattr("pathlib.Path.iterdir", forbidden)
+    with pytest.raises(ValueError, match=r"cannot be searched for subtitles \(Permission denied\)"):
+        find_subtitles({"a": tmp_path / "a.mp4"})
 
 
 def test_a_missing_file_is_named(tmp_path):
@@ -197,15 +288,29 @@ def test_a_broken_cue_is_told_of_and_the_others_stay(tmp_path):
     assert problems == [f"{tmp_path / 'a.srt'}: 1 of 3 cues cannot be read and were left out"]
 
 
+def test_subtitles_of_another_language_are_not_taken(tmp_path):
+    """The wanted language first, then a name that tells none; where there is only another one, the video is heard."""
+    for name in ("v.ar.vtt", "v.en.vtt", "v.vtt", "w.de.srt", "w.srt", "x.ar.vtt", "y.eng.srt", "y.de-AT.srt"):
+        (tmp_path / name).touch()
+    videos = {name: tmp_path / f"{name}.mp4" for name in "vwxy"}
+
+    def found(**options):
+        return {video_id: path.name for video_id, path in find_subtitles(videos, **options).items()}
+
+    assert found() == {"v": "v.en.vtt", "w": "w.srt", "y": "y.eng.srt"}
+    assert found(language="German") == {"v": "v.vtt", "w": "w.de.srt", "y": "y.de-AT.srt"}
+    with pytest.raises(ValueError, match="no language 'klingon'"):
+        found(language="klingon")
+
+
 def test_subtitles_are_found_beside_their_videos(tmp_path):
-    """`name.srt` or `name.vtt` next to `name.mp4`; one without a language goes before one with it; other videos'
-    subtitles, whose names begin alike, are not taken."""
+    """`name.srt` or `name.vtt` next to `name.mp4`; other videos' subtitles, whose names begin alike, are not taken."""
     for name in ("a.mp4", "a.en.vtt", "a.srt", "b.mp4", "b.en-US.vtt", "c.mp4", "c.more.mp4", "c.more.srt", "d.mp4"):
         (tmp_path / name).touch()
     videos = {name: tmp_path / f"{name}.mp4" for name in ("a", "b", "c", "c.more", "d")}
     found = find_subtitles(videos)
     assert {name: path.name for name, path in found.items()} == {
-        "a": "a.srt",
+        "a": "a.en.vtt",
         "b": "b.en-US.vtt",
         "c.more": "c.more.srt",
     }
@@ -217,3 +322,13 @@ def test_subtitles_are_found_beside_their_videos(tmp_path):
     assert find_subtitles(videos, tmp_path / "all.json") == {"d": tmp_path / "all.json"}
     with pytest.raises(ValueError, match="no such folder or file of subtitles"):
         find_subtitles(videos, tmp_path / "nothing")
+
+
+def test_a_source_that_fits_no_video_is_told_of(tmp_path):
+    """A folder or file that was named, but is another corpus's: not a word of it would be used."""
+    (tmp_path / "a.vtt").touch()
+    (tmp_path / "all.json").write_text(json.dumps({"a": COLUMNS}))
+    for source in (tmp_path, tmp_path / "all.json"):
+        with pytest.raises(ValueError, match="subtitles of 0 of the 2 videos"):
+            find_subtitles({"b": tmp_path / "b.mp4", "c": tmp_path / "c.mp4"}, source)
+        assert find_subtitles({}, source) == {}
