@@ -90,17 +90,19 @@ def ahead(items: Iterator, count: int = FRAMES_AHEAD) -> Iterator:
             thread.shutdown(cancel_futures=True)
 
 
-def frames_in_place(frames: Iterable[RawFrame], starts: np.ndarray, counted: bool) -> Iterator[tuple[int, RawFrame]]:
-    """(number of the frame in `starts`, the ascending times of display; the frame)
+def frames_in_place(frames: Iterable[RawFrame], stamps: np.ndarray, counted: bool) -> Iterator[tuple[int, RawFrame]]:
+    """(number of the frame in `stamps`, the frame)
 
-    Where frames are only `counted`, a decoder that holds some back to order them stamps each with the time of a later
-    one: the first frame shows by how many. A frame without a time follows the one before it.
+    The `stamps` are the ascending times of display, as the file has them: shifted and shifted back they would no
+    longer equal those of the frames. Where frames are only `counted`, a decoder that holds some back to order them
+    stamps each with the time of a later one: the first frame shows by how many. A frame without a time follows the
+    one before it.
     """
     place, delay = -1, None
     for frame in frames:
         place += 1
-        if frame.pts_seconds >= starts[0]:
-            stamped = int(np.searchsorted(starts, frame.pts_seconds))
+        if frame.pts_seconds >= stamps[0]:
+            stamped = int(np.searchsorted(stamps, frame.pts_seconds))
             if delay is None:
                 delay = stamped if counted and stamped <= MAX_DELAY else 0
             place = max(0, stamped - delay)

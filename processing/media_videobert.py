@@ -353,11 +353,11 @@ class Media:
 
     def _pictures(self, moments: Iterable[float], make_picture: Callable, fps: float) -> Iterator[np.ndarray]:
         """The picture (H, W, 3) at each of the ascending `moments`; what cannot be decoded is noted."""
-        starts = self._index.pts_seconds.numpy() - self.begin
+        stamps = self._index.pts_seconds.numpy()
         errors, lost = [], []
         frames = ahead(decoded_frames(self._demuxer(), errors))
-        frames = frames_in_place(frames, starts + self.begin, self._counts_frames)
-        pictures = pictures_at(moments, frames, starts, make_picture, lost)
+        frames = frames_in_place(frames, stamps, self._counts_frames)
+        pictures = pictures_at(moments, frames, stamps - self.begin, make_picture, lost)
         try:
             first = next(pictures, None)
             if first is None:

@@ -202,6 +202,15 @@ def test_time_starts_at_the_first_displayed_frame(tmp_path):
         assert shown_numbers(media.iter_clips()) == list(range(30))
 
 
+@pytest.mark.parametrize("begin", ["0.067", "0.083", "1.4"])
+def test_no_frame_is_late_for_a_rounded_sum(tmp_path, begin):
+    """Times that are shifted to our zero and back differ in the last bit: a frame compared with them was taken for
+    the one after it."""
+    path = make_counter(tmp_path / "video.mkv", 25, 3, "-output_ts_offset", begin)
+    with open_media(path) as media:
+        assert shown_numbers(media.iter_clips(fps=25, clip_seconds=1)) == [n % 54 for n in range(75)]
+
+
 def test_tail_is_padded_with_the_last_frame(tmp_path):
     """The fault of earlier implementations: tail padding off by one. 2.25 s are one clip and a half: two clips, the
     second of which shows 15 new frames and the last of them 15 times more."""
