@@ -413,9 +413,11 @@ class Media:
                 raise
             self.note(str(error).removeprefix(f"{self.name}: "))  # the pictures may well be whole
             return
+        heard = False
         for block, start in blocks_of(pieces, block_seconds):
             yield block, start - zero
-        if errors:
+            heard = True
+        if len(errors) > heard:  # a file that was cut ends with half a packet
             self.note(f"the sound is damaged: {len(errors)} of its packets cannot be decoded")
 
     def _sound(self, errors: list[Exception]) -> Iterator[tuple[float, np.ndarray]]:
