@@ -31,9 +31,7 @@ import torch
 from torchcodec.decoders import (
     AudioDecoder,
     Demuxer,
-    FrameIndex,
     RawFrame,
-    VideoStream,
     VideoStreamHeaderMetadata,
     get_container_metadata,
 )
@@ -190,8 +188,8 @@ class Media:
         if not (self.has_video or self.has_audio):
             raise MediaError(f"{self.name}: there is neither a video nor a sound stream")
         if self.has_video:
-            stream = header.streams[video]
-            self._check_pixels(stream.width or 0, stream.height or 0)
+            self._video = header.streams[video]
+            self._check_pixels(self._video.width or 0, self._video.height or 0)
 
     def _view(self) -> _View:
         return _View(self._file, self._clock, self._lock)
@@ -248,8 +246,6 @@ class Media:
 
     def _demuxer(self) -> Demuxer:
         """A new reader of the best video stream's packets."""
-        if not self.has_video:
-            raise MediaError(f"{self.name}: there is no video stream")
         with self._reading("the video stream cannot be read"):
             return Demuxer(self._view())
 
@@ -258,34 +254,36 @@ class Media:
         with self._reading("the sound stream cannot be read"):
             return AudioDecoder(self._view(), sample_rate=SAMPLE_RATE, num_channels=1)
 
-    @cached_property
+    @property
     def _header(self) -> VideoStreamHeaderMetadata:
-        return self._stream.metadata
+        if not self.has_video:
+            raise MediaError(f"{self.name}: there is no video stream")
+        return self._video
 
     @cached_property
-    def _stream(self) -> VideoStream:
-        return self._demuxer().streams[0]
+    def _times(self) -> tuple[np.ndarray, float]:
+        """When each frame is displayed, and when the last one ends, from one pass over the packets.
 
-    @cached_property
-    def _index(self) -> FrameIndex:
-        """When each frame is displayed, from one pass over the packets."""
+        Eight bytes a frame are all that is kept of it; FFmpeg's own index, many times larger, goes with its reader.
+        """
         with self._reading("the video stream cannot be read"):
-            index = self._stream.scan()
+            index = self._demuxer().streams[0].scan()
         if not len(index):
             raise MediaError(f"{self.name}: the video stream has no frames")
-        seconds = index.end_stream_seconds_from_content - index.begin_stream_seconds_from_content
+        stamps, end = index.pts_seconds.numpy(), index.end_stream_seconds_from_content
+        seconds = end - stamps[0]
         if seconds > MAX_SECONDS:
             raise MediaError(f"{self.name}: the timestamps claim more than {MAX_SECONDS // 3600} hours of video")
         promised = self._header.duration_seconds_from_header or 0
         if promised > MISSING_SECONDS + seconds:
             self.note(f"only {seconds:.1f} of the {promised:.1f} s of video that its header promises are there")
         self._allow_time_for(seconds)
-        return index
+        return stamps, end
 
     @property
     def begin(self) -> float:
         """The first displayed frame's time on the container's clock, in seconds: what our zero is there."""
-        return self._index.begin_stream_seconds_from_content
+        return float(self._times[0][0])
 
     @property
     def duration(self) -> float:
@@ -295,7 +293,7 @@ class Media:
         """
         if not self.has_video:
             return self._sound_end
-        return self._index.end_stream_seconds_from_content - self.begin
+        return self._times[1] - self.begin
 
     @cached_property
     def _sound_end(self) -> float:
@@ -365,7 +363,7 @@ class Media:
 
     def _pictures(self, moments: Iterable[float], make_picture: Callable, fps: float) -> Iterator[np.ndarray]:
         """The picture (H, W, 3) at each of the ascending `moments`; what cannot be decoded is noted."""
-        stamps = self._index.pts_seconds.numpy()
+        stamps, _ = self._times
         errors, lost = [], []
         frames = ahead(decoded_frames(self._demuxer(), errors))
         frames = frames_in_place(frames, stamps, self._counts_frames)
