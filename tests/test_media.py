@@ -31,6 +31,16 @@ def make_counter(path, fps, seconds, *options):
     return path
 
 
+def seconds_of_video(path):
+    """How long the pictures of a file last, from ffprobe's list of its packets; AVI has no times of display."""
+    entries = "-select_streams v:0 -show_entries packet=pts_time,dts_time,duration_time,flags -of csv=p=0".split()
+    listed = subprocess.run(["ffprobe", "-v", "quiet", *entries, path], capture_output=True, text=True).stdout
+    packets = [line.split(",")[:3] for line in listed.split() if "D" not in line.split(",")[3]]  # not discarded
+    starts = np.array([dts if pts == "N/A" else pts for pts, dts, _ in packets], dtype=float)
+    lengths = np.array([0 if length == "N/A" else length for _, _, length in packets], dtype=float)
+    return (starts + lengths).max() - starts.min()
+
+
 def shown_numbers(clips):
     """The frame numbers mod 54 read back from the grey levels of clips (T, 3, H, W): video range is 16 … 235."""
     levels = torch.cat(list(clips)).float().mean((1, 2, 3)) * 219 / 255
@@ -551,7 +561,8 @@ def test_cut_off_video_is_noted(tmp_path):
     ffmpeg("-f", "lavfi", "-i", "testsrc2=s=320x240:r=20:d=12", "-g", "20", "-movflags", "+faststart", path)
     data = path.read_bytes()
     with open_media(data[: len(data) // 2]) as media:
-        assert len(list(media.iter_clips())) == count_clips(media.duration)
+        (tmp_path / "short.mp4").write_bytes(data[: len(data) // 2])
+        assert len(list(media.iter_clips())) == count_clips(seconds_of_video(tmp_path / "short.mp4"))
         assert 3 < media.duration < 9 and "of the 12.0 s" in media.problems[0]
 
 
@@ -679,7 +690,7 @@ def test_real_and_awkward_files(shared_media):
             with open_media(path) as media:
                 media.read_speech()
                 clips = sum(1 for _ in media.iter_clips(size=32, crop_size=(32, 32)))
-                assert clips == count_clips(media.duration), path.name
+                assert clips == count_clips(seconds_of_video(path)), path.name
         except MediaError as error:
             assert path.name in str(error) and "\n" not in str(error)
             unreadable[path.name] = str(error)
