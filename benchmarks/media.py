@@ -6,7 +6,9 @@
     python benchmarks/media.py --smoke                # toy sizes, seconds: shows that it runs
 
 Every reader gives clips of 30 frames at exact presentation times, 20 a second, shortest edge 224, centre crop: uint8
-(30, 3, 224, 224), on two threads. Two 720p files are read, as videos on the web (30 fps, a key frame every 48) and on
+(30, 3, 224, 224). Peers decode on two threads; ours does as well, one thread more asks for the next frames, and torch
+makes them small on as many as it takes by itself (all cores, or OMP_NUM_THREADS). Two peers are told the size that
+frames get, the others find it out. Two 720p files are read, as videos on the web (30 fps, a key frame every 48) and on
 disk (25 fps, every 250) are coded: natural pictures where `../shared/media` has them, else a test picture with noise.
 Each frame carries its number in black and white squares, and every clip of every reader is checked for the right ones.
 Two peers have a variant that skips the smoothing that shrinking needs: faster, but jagged, so not the same tensors.
@@ -42,6 +44,7 @@ from processing.media_videobert import count_clips, frame_times, open_media, res
 REAL_VIDEOS = Path(__file__).resolve().parents[2] / "shared" / "media"
 CLIP_SECONDS, FPS, EDGE, THREADS = 1.5, 20, 224, 2
 CLIP_FRAMES = round(CLIP_SECONDS * FPS)
+SMALL = resized_shape(720, 1280, EDGE)  # of every frame, known beforehand: two peers must be told it to open a file
 # name: (frames a second, frames from key frame to key frame, a real video to look like)
 FILES = {"web": (30, 48, "Ask-Anything__yoga.mp4"), "disk": (25, 250, "ST-LLM__cooking.mp4")}
 BITS, SQUARE, LEFT = 12, 48, 296  # a frame's number: squares inside the middle 720 columns of 1280
@@ -56,8 +59,7 @@ def ours(path):
 
 
 def torchcodec(path):
-    height, width = VideoDecoder(path, seek_mode="approximate")[0].shape[1:]
-    transforms = [Resize(resized_shape(height, width, EDGE)), CenterCrop((EDGE, EDGE))]
+    transforms = [Resize(SMALL), CenterCrop((EDGE, EDGE))]
     decoder = VideoDecoder(path, num_ffmpeg_threads=THREADS, transforms=transforms)
     end = decoder.metadata.end_stream_seconds
     for times in clip_times(decoder.metadata.duration_seconds):
@@ -67,8 +69,7 @@ def torchcodec(path):
 def decord(path, batches=True):
     import decord
 
-    shape = decord.VideoReader(path)[0].shape
-    height, width = resized_shape(*shape[:2], EDGE)
+    height, width = SMALL
     reader = decord.VideoReader(path, ctx=decord.cpu(0), width=width, height=height, num_threads=THREADS)
     stamps = reader.get_frame_timestamp(np.arange(len(reader)))
     left = round((width - EDGE) / 2)

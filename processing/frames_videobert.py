@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch.nn.functional as F
-from torchcodec.decoders import ColorConverter, Demuxer, RawFrame
+from torchcodec.decoders import AudioPacketDecoder, ColorConverter, Demuxer, RawFrame, VideoPacketDecoder
 
 # Sums of seconds are inexact: a frame that is due at 0.1 s is on the screen at 0.0999999999 s.
 TIME_TOLERANCE = 1e-6
@@ -66,15 +66,19 @@ def _centre(picture: np.ndarray, crop_size: tuple[int, int] | None) -> np.ndarra
 
 
 def decoded_frames(demuxer: Demuxer, errors: list[Exception]) -> Iterator[RawFrame]:
-    """All frames that can be decoded, in the order of display; a damaged packet is lost alone, its error kept."""
-    decoder = demuxer.streams[0].make_decoder("cpu", num_ffmpeg_threads=DECODER_THREADS)
+    """All frames that can be decoded, in the order of display."""
+    return decoded(demuxer, demuxer.streams[0].make_decoder("cpu", num_ffmpeg_threads=DECODER_THREADS), errors)
+
+
+def decoded(demuxer: Demuxer, decoder: VideoPacketDecoder | AudioPacketDecoder, errors: list[Exception]) -> Iterator:
+    """All that a decoder makes of a stream; a damaged packet is lost alone, its error kept."""
     for packet in demuxer:
         try:
-            frames = decoder.decode(packet)
+            items = decoder.decode(packet)
         except RuntimeError as error:
             errors.append(error)
             continue
-        yield from frames
+        yield from items
     yield from decoder.drain()
 
 
@@ -90,17 +94,19 @@ def ahead(items: Iterator, count: int = FRAMES_AHEAD) -> Iterator:
             thread.shutdown(cancel_futures=True)
 
 
-def frames_in_place(frames: Iterable[RawFrame], starts: np.ndarray, counted: bool) -> Iterator[tuple[int, RawFrame]]:
-    """(number of the frame in `starts`, the ascending times of display; the frame)
+def frames_in_place(frames: Iterable[RawFrame], stamps: np.ndarray, counted: bool) -> Iterator[tuple[int, RawFrame]]:
+    """(number of the frame in `stamps`, the frame)
 
-    Where frames are only `counted`, a decoder that holds some back to order them stamps each with the time of a later
-    one: the first frame shows by how many. A frame without a time follows the one before it.
+    The `stamps` are the ascending times of display, as the file has them: shifted and shifted back they would no
+    longer equal those of the frames. Where frames are only `counted`, a decoder that holds some back to order them
+    stamps each with the time of a later one: the first frame shows by how many. A frame without a time follows the
+    one before it.
     """
     place, delay = -1, None
     for frame in frames:
         place += 1
-        if frame.pts_seconds >= starts[0]:
-            stamped = int(np.searchsorted(starts, frame.pts_seconds))
+        if frame.pts_seconds >= stamps[0]:
+            stamped = int(np.searchsorted(stamps, frame.pts_seconds))
             if delay is None:
                 delay = stamped if counted and stamped <= MAX_DELAY else 0
             place = max(0, stamped - delay)

@@ -31,9 +31,7 @@ import torch
 from torchcodec.decoders import (
     AudioDecoder,
     Demuxer,
-    FrameIndex,
     RawFrame,
-    VideoStream,
     VideoStreamHeaderMetadata,
     get_container_metadata,
 )
@@ -49,18 +47,18 @@ from .frames_videobert import (
     pictures_at,
     resized_shape,
 )
+from .sound_videobert import SAMPLE_RATE, blocks_of, decoded_sound, sound_in_place
 
 logger = logging.get_logger(__name__)
 
-SAMPLE_RATE = 16_000  # what speech recognisers and voice detection listen to
 MAX_PIXELS = 8192 * 4320
 MAX_SECONDS = 24 * 3600  # a broken timestamp can claim years
 # Headers are not exact; a video shorter than promised by more than this has been cut off.
 MISSING_SECONDS = 1.5
 # Reading a file may take this long, and so many times its length more; the slowest codecs on one core need less.
 TIME_LIMIT, TIME_LIMIT_PER_SECOND = 300, 5
-# After a seek a sound decoder needs some packets before its samples are right.
-SOUND_PREROLL = 0.5
+# FFmpeg's clock for what has none: so many frames a second has a cover that lies beside the sound.
+COVER_FPS = 90_000
 DECODER_ERRORS = (RuntimeError, ValueError, OSError, MemoryError)
 
 
@@ -159,7 +157,8 @@ class Media:
 
     Attributes:
         name (`str`): the path, or what stands for it in messages.
-        has_video, has_audio (`bool`): which streams there are; at least one of them.
+        has_video, has_audio (`bool`): which streams there are; at least one of them. The cover of a record (a picture
+            attached to the sound) is no video.
         problems (`list[str]`): damage that was met and worked around while reading, one sentence each.
     """
 
@@ -183,13 +182,14 @@ class Media:
             raise MediaError(f"{self.name}: the file is empty")
         with self._reading("not a readable video or sound file"):
             header = get_container_metadata(self._view())
-        self.has_video = header.best_video_stream_index is not None
+        video = header.best_video_stream_index
+        self.has_video = video is not None and header.streams[video].average_fps_from_header != COVER_FPS
         self.has_audio = header.best_audio_stream_index is not None
         if not (self.has_video or self.has_audio):
             raise MediaError(f"{self.name}: there is neither a video nor a sound stream")
         if self.has_video:
-            stream = header.streams[header.best_video_stream_index]
-            self._check_pixels(stream.width or 0, stream.height or 0)
+            self._video = header.streams[video]
+            self._check_pixels(self._video.width or 0, self._video.height or 0)
 
     def _view(self) -> _View:
         return _View(self._file, self._clock, self._lock)
@@ -246,8 +246,6 @@ class Media:
 
     def _demuxer(self) -> Demuxer:
         """A new reader of the best video stream's packets."""
-        if not self.has_video:
-            raise MediaError(f"{self.name}: there is no video stream")
         with self._reading("the video stream cannot be read"):
             return Demuxer(self._view())
 
@@ -256,41 +254,53 @@ class Media:
         with self._reading("the sound stream cannot be read"):
             return AudioDecoder(self._view(), sample_rate=SAMPLE_RATE, num_channels=1)
 
-    @cached_property
+    @property
     def _header(self) -> VideoStreamHeaderMetadata:
-        return self._stream.metadata
+        if not self.has_video:
+            raise MediaError(f"{self.name}: there is no video stream")
+        return self._video
 
     @cached_property
-    def _stream(self) -> VideoStream:
-        return self._demuxer().streams[0]
+    def _times(self) -> tuple[np.ndarray, float]:
+        """When each frame is displayed, and when the last one ends, from one pass over the packets.
 
-    @cached_property
-    def _index(self) -> FrameIndex:
-        """When each frame is displayed, from one pass over the packets."""
+        Eight bytes a frame are all that is kept of it; FFmpeg's own index, many times larger, goes with its reader.
+        """
         with self._reading("the video stream cannot be read"):
-            index = self._stream.scan()
+            index = self._demuxer().streams[0].scan()
         if not len(index):
             raise MediaError(f"{self.name}: the video stream has no frames")
-        seconds = index.end_stream_seconds_from_content - index.begin_stream_seconds_from_content
+        stamps, end = index.pts_seconds.numpy(), index.end_stream_seconds_from_content
+        seconds = end - stamps[0]
         if seconds > MAX_SECONDS:
             raise MediaError(f"{self.name}: the timestamps claim more than {MAX_SECONDS // 3600} hours of video")
         promised = self._header.duration_seconds_from_header or 0
         if promised > MISSING_SECONDS + seconds:
             self.note(f"only {seconds:.1f} of the {promised:.1f} s of video that its header promises are there")
         self._allow_time_for(seconds)
-        return index
+        return stamps, end
 
     @property
     def begin(self) -> float:
         """The first displayed frame's time on the container's clock, in seconds: what our zero is there."""
-        return self._index.begin_stream_seconds_from_content
+        return float(self._times[0][0])
 
     @property
     def duration(self) -> float:
-        """Seconds from the first displayed frame to the end of the last one (without video: of the sound)."""
+        """Seconds from the first displayed frame to the end of the last one; without video, to the end of the sound.
+
+        Headers only guess the length of some sound files, by a factor: sound alone is decoded once to know it.
+        """
         if not self.has_video:
-            return float(self.sound_decoder().metadata.duration_seconds or 0)
-        return self._index.end_stream_seconds_from_content - self.begin
+            return self._sound_end
+        return self._times[1] - self.begin
+
+    @cached_property
+    def _sound_end(self) -> float:
+        end = 0.0
+        for start, piece in self._in_time(self._sound([]), "the sound cannot be read"):
+            end = start + len(piece) / SAMPLE_RATE
+        return end
 
     @property
     def height(self) -> int:
@@ -353,11 +363,11 @@ class Media:
 
     def _pictures(self, moments: Iterable[float], make_picture: Callable, fps: float) -> Iterator[np.ndarray]:
         """The picture (H, W, 3) at each of the ascending `moments`; what cannot be decoded is noted."""
-        starts = self._index.pts_seconds.numpy() - self.begin
+        stamps, _ = self._times
         errors, lost = [], []
         frames = ahead(decoded_frames(self._demuxer(), errors))
-        frames = frames_in_place(frames, starts + self.begin, self._counts_frames)
-        pictures = pictures_at(moments, frames, starts, make_picture, lost)
+        frames = frames_in_place(frames, stamps, self._counts_frames)
+        pictures = pictures_at(moments, frames, stamps - self.begin, make_picture, lost)
         try:
             first = next(pictures, None)
             if first is None:
@@ -385,43 +395,40 @@ class Media:
 
         Yields:
             (waveform (N,) float32 mono 16 kHz, its start in seconds on the video's clock), which is negative where
-            sound precedes the first frame. Blocks follow one another without gap; what is damaged is silent, and noted
-            in `problems`.
+            sound precedes the first frame. Blocks follow one another without gap; what is missing or damaged is
+            silent, and damage is noted in `problems`.
         """
         return self._in_time(self._sound_blocks(block_seconds), "the sound cannot be read")
 
     def _sound_blocks(self, block_seconds: float) -> Iterator[tuple[np.ndarray, float]]:
         if not self.has_audio:
             return
+        zero, errors = self.begin if self.has_video else 0.0, []
         try:
-            decoder = self.sound_decoder()
+            pieces = self._sound(errors)
         except MediaError as error:
             if not self.has_video:
                 raise
             self.note(str(error).removeprefix(f"{self.name}: "))  # the pictures may well be whole
             return
-        zero = self.begin if self.has_video else 0.0
-        time = min(float(decoder.metadata.begin_stream_seconds or 0), MAX_SECONDS)
-        # Without a duration in the header, reading goes on until nothing comes.
-        promised = float(decoder.metadata.duration_seconds or 0)
-        end = min(time + (promised or MAX_SECONDS), MAX_SECONDS)
-        if not self.has_video:
+        heard = False
+        for block, start in blocks_of(pieces, block_seconds):
+            yield block, start - zero
+            heard = True
+        if len(errors) > heard:  # a file that was cut ends with half a packet
+            self.note(f"the sound is damaged: {len(errors)} of its packets cannot be decoded")
+
+    def _sound(self, errors: list[Exception]) -> Iterator[tuple[float, np.ndarray]]:
+        """The sound on the container's clock, to its true end: some headers only guess how long it is."""
+        promised = float(self.sound_decoder().metadata.duration_seconds or 0)
+        longest = MAX_SECONDS
+        if self.has_video:
+            longest = min(max(promised, self.duration) + MISSING_SECONDS, MAX_SECONDS)
+        else:
             self._allow_time_for(promised)
-        lost = 0.0
-        while time < end:
-            stop = min(time + block_seconds, end)
-            block = _sound_between(decoder, time, stop)
-            if block is None and end - time > 1:
-                block, missing = _audible_sound(decoder, time, stop)
-                lost += missing
-            if block is None:
-                break
-            if promised and stop < end:  # the next block's place counts on this one's length
-                block = np.pad(block, (0, round((stop - time) * SAMPLE_RATE) - len(block)))
-            yield block, time - zero
-            time = stop
-        if promised and lost:
-            self.note(f"{lost:.0f} s of the sound are damaged and were taken as silence")
+        with self._reading("the sound stream cannot be read"):
+            demuxer = Demuxer(self._view(), streams="audio")
+        return sound_in_place(decoded_sound(demuxer, errors), longest)
 
     def read_speech(self) -> tuple[np.ndarray, float] | None:
         """The whole sound at once, for what fits into memory (an hour is 230 MB); see [`iter_speech`] for more.
@@ -452,31 +459,3 @@ def open_media(video, max_pixels: int = MAX_PIXELS, time_limit: float | None = N
         MediaError: one sentence with the file and the reason, if it cannot be opened.
     """
     return Media(*_open_file(video), max_pixels, time_limit)
-
-
-def _sound_between(decoder: AudioDecoder, start: float, stop: float) -> np.ndarray | None:
-    """Samples (N,) of [start, stop), silence where the stream has a gap at the start; None if nothing can be read."""
-    preroll = min(SOUND_PREROLL, max(start, 0.0))
-    try:
-        # Asked a little beyond `stop`, because resampling swallows the very last samples.
-        samples = decoder.get_samples_played_in_range(start - preroll, stop + 0.1)
-    except DECODER_ERRORS:
-        return None
-    sound = samples.data[0].numpy()
-    offset = round((start - samples.pts_seconds) * SAMPLE_RATE)
-    sound = sound[offset:] if offset >= 0 else np.pad(sound, (-offset, 0))
-    return np.nan_to_num(sound[: round((stop - start) * SAMPLE_RATE)]).astype(np.float32, copy=False)
-
-
-def _audible_sound(decoder: AudioDecoder, start: float, stop: float) -> tuple[np.ndarray | None, float]:
-    """A damaged stretch second by second: (its sound with silence for what is unreadable, the seconds lost)."""
-    sound, heard, lost = np.zeros(round((stop - start) * SAMPLE_RATE), dtype=np.float32), False, 0.0
-    for second in np.arange(start, stop):
-        piece = _sound_between(decoder, second, min(second + 1, stop))
-        if piece is None or not len(piece):
-            lost += min(1, stop - second)
-            continue
-        heard = True
-        offset = round((second - start) * SAMPLE_RATE)
-        sound[offset : offset + len(piece)] = piece[: len(sound) - offset]
-    return (sound if heard else None), lost
