@@ -1,6 +1,7 @@
 """Sharded training (FSDP): a step over two processes, each with half of every weight, is the step of one process."""
 
 import copy
+import os
 
 import torch
 import torch.distributed as dist
@@ -49,7 +50,8 @@ def sharded_step(rank, folder):
     weights = {name: weight.full_tensor() for name, weight in model.state_dict().items()}
     if rank == 0:
         torch.save(weights, f"{folder}/weights.pt")
-    dist.destroy_process_group()
+    # Nothing is left to do but to tear down gloo's threads, which now and then aborts the process.
+    os._exit(0)
 
 
 def test_a_sharded_step_is_a_whole_step(tmp_path):
