@@ -1,6 +1,6 @@
 """Our ears beside the plain Whisper pipeline and faster-whisper, all on the same weights (tiny.en).
 
-    python benchmarks/speech.py --json benchmarks/results/speech.json   # about ten minutes on two cores
+    python benchmarks/speech.py --json benchmarks/results/speech.json   # all peers; not yet timed as a whole
     python benchmarks/speech.py --parts real --json benchmarks/results/speech.json   # a part; the others stay
     python benchmarks/speech.py --smoke                                 # toy sizes, about a minute: shows that it runs
 
