@@ -8,6 +8,7 @@ not on blocks, processes or interruptions, nor on whether the features lay in me
 import functools
 import hashlib
 import json
+import math
 import os
 import shutil
 from pathlib import Path
@@ -22,15 +23,14 @@ from transformers.utils import logging
 from .codebook_videobert import CACHED_ROWS, VisualCodebook, VisualCodebookConfig, check_finite
 from .cores_videobert import on_cores, one_core_each
 from .feature_shards import FeatureArray, FeatureShards
-from .kmeans import Lloyd, gram_kmeans, grid_scale, one_hot, rounded
+from .kmeans import Passes, kmeans, one_hot, split_by, start_rows
 from .nearest_videobert import choose
 
 logger = logging.get_logger(__name__)
 
 TRIALS = 16  # candidates for each further centre of a start; with 4, many a node misses a cluster that it has
-GRAM_ROWS = 1024  # a node of up to this many clips is clustered in its Gram matrix, a larger one starts from a sample
-BATCH_ROWS = 1024  # clips of small nodes that are clustered together on a core: they stay in the processor's cache
-SAMPLE_ROWS, SAMPLE_SHARE = 512, 32  # clips in such a sample, and clips a branch where that is more
+SAMPLE_SHARE = 256  # clips a branch that a node of more is clustered by: its centroids are as good to 1 / 256
+BATCH_ROWS = 2048  # clips of small nodes that are clustered together on a core
 SHRINKAGE = 0.01  # of the mean variance, added to every direction's before whitening, or noise would be blown up
 
 
@@ -63,7 +63,7 @@ def fit_codebook(
         progress (`bool`): Whether to show a progress bar.
         whiten (`bool`): Whether features are centred and decorrelated first (and then scaled, if `normalize`).
         memory (`int`, *optional*): Bytes of features that are read at once, beside those the caller holds; by default
-            32 MB of features in memory and 512 MB out of files, which then are read fewer times. A node with more of
+            128 MB of features in memory and 512 MB out of files, which then are read fewer times. A node with more of
             them is split in passes over all features.
         state_dir (`str` or `os.PathLike`, *optional*): Gets what is done after every pass and every subtree, so that
             the same call goes on where a killed one stopped. On several machines, a folder that all of them see.
@@ -88,9 +88,9 @@ def fit_codebook(
         whiten=whiten,
         backbone=backbone,
     )
-    memory = memory or (2**29 if isinstance(source, FeatureShards) else 2**25)
-    # What fits its Gram matrix is always clustered there, or the memory would change the result.
-    room = max(GRAM_ROWS, memory // (4 * source.feature_size))
+    memory = memory or (2**29 if isinstance(source, FeatureShards) else 2**27)
+    # A node that is clustered by all of its clips always is, or the memory would change the result.
+    room = max(SAMPLE_SHARE * branches, memory // (4 * source.feature_size))
     fit = Fit(VisualCodebook(config), source, seed, room, state_dir, alone)
     with one_core_each() as fit.cores, torch.autocast("cpu", enabled=False):
         fit.run(progress)
@@ -176,14 +176,13 @@ class Fit:
             for first, block in self.scan():
                 piece = np.searchsorted(self.firsts, first, side="right") - 1
                 largest[piece] = torch.maximum(largest[piece], self.codebook.prepare(block).abs().max())
-        self.scale = 1.0 if config.normalize else grid_scale(self.total(largest).max().item())
-        self.longest = 1.0 if config.normalize else self.scale * size**0.5
+        self.longest = 1.0 if config.normalize else power_above(self.total(largest).max().item()) * size**0.5
         self.open_state()
 
     def whitening(self, largest):
         """The symmetric transform that makes the features' covariance, a little shrunk, the identity."""
-        # Out of features on a coarse grid, whose products have an exact sum: see `exact_sums`.
-        size, scale = self.source.feature_size, grid_scale(largest)
+        # Out of features on a coarse grid, whose products have an exact sum in float64, in whatever order.
+        size, scale = self.source.feature_size, power_above(largest)
         covariance = torch.zeros(size, size, dtype=torch.float64)
         for piece in self.pieces():
             for block in self.source.read(piece):
@@ -213,13 +212,16 @@ class Fit:
             first += len(block)
         return points
 
-    def draw(self, level, node, rows):
-        """What a node starts from: uniform numbers `(branches, trials)`, and as many of its rows as a start needs."""
+    def draw(self, level, node, count):
+        """What a node of `count` clips starts from.
+
+        Returns:
+            `tuple`: Uniform numbers `(branches, trials)`, and which of its clips it is clustered by, in random order.
+        """
         generator = np.random.Generator(np.random.Philox(key=[self.seed, (level << 56) + node]))
         uniforms = torch.from_numpy(generator.random((self.branches, TRIALS)))
-        if len(rows) > (most := max(SAMPLE_ROWS, SAMPLE_SHARE * self.branches)):
-            rows = rows[np.sort(generator.choice(len(rows), most, replace=False, shuffle=False))]
-        return uniforms, rows
+        most = min(count, SAMPLE_SHARE * self.branches)
+        return uniforms, torch.from_numpy(generator.choice(count, most, replace=False))
 
     # --- nodes that do not fit the memory: passes over all features --------------------------------------------------
 
@@ -233,27 +235,35 @@ class Fit:
             for first, block in self.scan():
                 yield first, block, here[first : first + len(block)].long()
 
-        lloyd = Lloyd(
-            scan, self.codebook.prepare, self.take, self.scale, self.longest, self.cores, self.total, self.gather
-        )
-        state = self.load(f"level_{level}")
-        if state is None:
-            draws = [self.draw(level, node, (here == i).nonzero()[:, 0]) for i, node in enumerate(nodes.tolist())]
-            wanted = torch.cat([rows for _, rows in draws]).sort()[0]
-            points = self.take(wanted)
-            samples = [points[torch.searchsorted(wanted, rows)] for _, rows in draws]
-            lloyd.begin(samples, [uniforms for uniforms, _ in draws])
-        else:
-            lloyd.load_state(state)
-        while not lloyd.settled:
-            self.bar.set_postfix_str(f"level {level + 1}, pass {lloyd.passes + 1}")
-            lloyd.step()
-            self.save(f"level_{level}", lloyd.state())
-        labels, sizes = lloyd.assign(len(self.node))
+        state = self.load(f"level_{level}") or self.begin(level, nodes, here)
+        ways = self.codebook.prepare, self.take, self.longest, self.cores, self.total, self.gather
+        passes = Passes(state["children"], state["alive"], scan, *ways)
+        passes.fill(torch.ones(len(nodes), dtype=torch.bool))
+        self.save(f"level_{level}", state)
+        labels, sizes = passes.assign(len(self.node))
         self.node = torch.where(here >= 0, self.node * self.branches + self.total(labels), -1).int()
         if self.process == 0:
-            self.put(level, nodes, lloyd.children, sizes)
+            self.put(level, nodes, passes.children, sizes)
         self.bar.update(int(sizes.sum()))
+
+    def begin(self, level, nodes, here):
+        """The children of large nodes by samples of their clips, of as many nodes at a time as there is room for."""
+        children = torch.zeros(len(nodes), self.branches, self.source.feature_size)
+        alive = torch.zeros(len(nodes), self.branches, dtype=torch.int32)
+        groups = torch.arange(len(nodes)).split(self.room // (SAMPLE_SHARE * self.branches))
+        for group in groups[self.process :: self.processes]:
+            samples, draws = [], []
+            for place in group.tolist():
+                rows = (here == place).nonzero()[:, 0]
+                uniforms, sample = self.draw(level, int(nodes[place]), len(rows))
+                samples.append(rows[sample])
+                draws.append(uniforms)
+            wanted = torch.cat(samples).sort()[0]
+            points = self.take(wanted)
+            samples = zip((points[torch.searchsorted(wanted, rows)] for rows in samples), draws, strict=True)
+            for place, split in zip(group, on_cores(self.cores, lambda one: split_by(*one), samples), strict=True):
+                children[place], alive[place] = split
+        return {"children": self.total(children), "alive": self.total(alive).bool()}
 
     # --- nodes that fit: their whole subtrees at once ----------------------------------------------------------------
 
@@ -282,13 +292,8 @@ class Fit:
     def grow(self, top, members, points):
         """The subtrees of nodes of level `top`, given the numbers of each one's `points` `(N, feature_size)`."""
         for level in range(top, self.levels):
-            small, medium = [], []
-            for nodes in alike(members):
-                batch = {node: members[node] for node in nodes}
-                (small if len(members[nodes[0]]) <= GRAM_ROWS else medium).append(batch)
-            # A medium node keeps all cores busy by itself.
-            split = [self.split_medium(level, batch, points) for batch in medium]
-            split += on_cores(self.cores, functools.partial(self.split_small, level, points=points), small)
+            batches = [{node: members[node] for node in nodes} for nodes in alike(members, self.branches)]
+            split = list(on_cores(self.cores, functools.partial(self.split, level, points=points), batches))
             if level + 1 == self.levels:
                 return
             below = {}
@@ -298,6 +303,13 @@ class Fit:
                 below |= {node * self.branches + i: part for i, part in enumerate(parts) if len(part)}
             members = below
 
+    def split(self, level, members, points):
+        """Splits one node by its points, or several small ones at once; by node, the children of its points."""
+        (node, rows), *others = members.items()
+        if not others and padded_size(len(rows)) > start_rows(self.branches):
+            return {node: self.split_medium(level, node, rows, points)}
+        return self.split_small(level, members, points)
+
     def split_small(self, level, members, points):
         """Splits nodes of like size in their Gram matrices; by node, the children of its points."""
         sizes = torch.tensor([len(rows) for rows in members.values()])
@@ -305,37 +317,34 @@ class Fit:
         for line, rows in zip(index, members.values(), strict=True):
             line[: len(rows)] = rows
         block = points.index_select(0, index.flatten()).view(*index.shape, -1)
-        uniforms = torch.stack([self.draw(level, node, ())[0] for node in members])
-        chosen = one_hot(gram_kmeans(block, sizes, uniforms), self.branches)
+        uniforms = torch.stack([self.draw(level, node, len(rows))[0] for node, rows in members.items()])
+        chosen = one_hot(kmeans(block, sizes, uniforms), self.branches)
         counts = chosen.sum(1)
         children = chosen.mT @ block / counts.clamp_min(1)[..., None]
         penalties = (children.norm(dim=2).square() / 2).masked_fill(counts == 0, torch.inf)
         place = torch.arange(len(sizes)).repeat_interleave(index.shape[1])
-        products = (block @ children.mT).flatten(0, 1)
+        products = (children @ block.mT).mT.flatten(0, 1)
         child = choose(products, block.flatten(0, 1), place, children, penalties, self.longest).view(index.shape)
         labels = {node: line[:size] for node, line, size in zip(members, child, sizes.tolist(), strict=True)}
         counts = torch.stack([torch.bincount(label, minlength=self.branches) for label in labels.values()])
         self.put(level, torch.tensor(list(members)), children, counts)
         return labels
 
-    def split_medium(self, level, members, points):
-        """Splits one node in passes over its points, which are in memory; by node, the children of its points."""
-        ((node, rows),) = members.items()
-        points = points if len(rows) == len(points) else points.index_select(0, rows)  # rows ascend: all are in order
-        places, nodes = torch.arange(len(points)), torch.zeros(len(points), dtype=torch.long)
+    def split_medium(self, level, node, rows, points):
+        """Splits one node by a sample of its points, or by all of them; the children of its points."""
+        uniforms, sample = self.draw(level, node, len(rows))
+        children, alive = split_by(points.index_select(0, rows[sample]), uniforms)
 
         def scan():
-            for block in places.split(CACHED_ROWS):
-                yield int(block[0]), points[block[0] : block[-1] + 1], nodes[block]
+            for places in torch.arange(len(rows)).split(CACHED_ROWS):
+                yield int(places[0]), rows[places], torch.zeros(len(places), dtype=torch.long)
 
-        lloyd = Lloyd(scan, lambda block, first: block, points.__getitem__, self.scale, self.longest, self.cores)
-        uniforms, sample = self.draw(level, node, places)
-        lloyd.begin([points[sample]], [uniforms])
-        while not lloyd.settled:
-            lloyd.step()
-        labels, counts = lloyd.assign(len(points))
-        self.put(level, torch.tensor([node]), lloyd.children, counts)
-        return {node: labels.long()}
+        ways = functools.partial(points.index_select, 0), lambda places: points[rows[places]], self.longest
+        passes = Passes(children[None], alive[None], scan, *ways)
+        passes.fill(torch.tensor([len(sample) < len(rows)]))
+        labels, counts = passes.assign(len(rows))
+        self.put(level, torch.tensor([node]), passes.children, counts)
+        return labels.long()
 
     # --- the tree ----------------------------------------------------------------------------------------------------
 
@@ -413,18 +422,29 @@ class Fit:
         return saved is not None
 
 
+def power_above(largest):
+    """The power of two that bounds values up to `largest`."""
+    return 2.0 ** math.ceil(math.log2(largest)) if largest > 0 else 1.0
+
+
+def rounded(tensor, bits=16):
+    """float32 with a mantissa of so few bits that sums taken in another order round to the same."""
+    mantissa, exponent = torch.frexp(tensor)
+    return torch.ldexp((mantissa * 2**bits).round() / 2**bits, exponent).float()
+
+
 def padded_size(size):
     """Rows a node takes in a batch. They hang on its size alone: then so do the bits of all products of it."""
     return 2 ** max(2, (size - 1).bit_length()) if size <= 64 else -(-size // 64) * 64
 
 
-def alike(members):
+def alike(members, branches):
     """Nodes by batch: such as are padded to one size together, those too large for their Gram matrix alone."""
     by_size = {}
     for node, rows in members.items():
         by_size.setdefault(padded_size(len(rows)), []).append(node)
-    for size, nodes in by_size.items():
-        at_once = max(1, BATCH_ROWS // size) if size <= GRAM_ROWS else 1
+    for size, nodes in sorted(by_size.items(), reverse=True):  # the longest work first
+        at_once = max(1, BATCH_ROWS // size) if size <= start_rows(branches) else 1
         for start in range(0, len(nodes), at_once):
             yield nodes[start : start + at_once]
 

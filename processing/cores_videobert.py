@@ -67,7 +67,7 @@ def on_cores(cores, function, items):
     try:
         for item in items:
             waiting.append(pool.submit(function, item))
-            if len(waiting) > cores:
+            if len(waiting) > 4 * cores:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()

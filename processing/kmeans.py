@@ -1,60 +1,26 @@
 """k-means over one node of a codebook's tree, or over several at once: the arithmetic under `codebook_fitting`.
 
-Two things make it fast. Points that are few beside their width are clustered in their Gram matrix, where an iteration
-never touches the features again; points that are many start from the clusters of a sample. And two make it repeatable
-to the bit, however the rows are cut into blocks or spread over processes: sums are exact (see `exact_sums`), and the
-one function that compares features with centroids, `nearest_child`, settles close calls row by row.
+Three things make it fast. A node of few points is clustered in their Gram matrix, where an iteration never touches the
+features again; one of more points starts from the clusters of a few; and one of very many is clustered by a sample
+alone, after which all of its points are only compared with the children. And two make it repeatable to the bit,
+however the rows are cut into blocks or spread over processes: a node is clustered as a whole by one core, and the one
+function that compares features with centroids, `nearest_child`, settles close calls row by row.
 """
 
-import math
-
 import torch
+from torch.nn.functional import pad
 
 from .cores_videobert import on_cores
 from .nearest_videobert import nearest_child
 
-PASSES = 12  # over the points of a large node, at the most
-SETTLED = 1e-3  # passes end when one explains hardly more variance, as a share of what the clusters explain
-ITERATIONS = 100  # a Gram iteration costs little, and nearly every node settles long before
-# Squared distances out of a Gram matrix carry this much rounding, as a share of the points' squared lengths. Points
-# that are nearer than that count as the same one.
+START_ROWS, START_SHARE = 192, 16  # points that are clustered in their Gram matrix, and points a cluster if more
+SETTLED = 1e-3  # iterations over features end when one takes away hardly any of the squared distances
+ITERATIONS = 100  # nearly every node settles long before
+# Squared distances out of products carry this much rounding, as a share of the points' squared lengths. Points that
+# are nearer than that count as the same one.
 SAME_POINT = 2e-6
-# Points on a grid of 2**-26 of the largest value: 2**27 of them have an exact sum in float64.
-GRID_BITS = 26
 STRIP = 128
-SUM_ROWS = 1024  # a slice whose float64 copy stays in the processor's cache
-
-
-def grid_scale(largest):
-    """The power of two that bounds values up to `largest`; what `exact_sums` takes its grid from."""
-    return 2.0 ** math.ceil(math.log2(largest)) if largest > 0 else 1.0
-
-
-def exact_sums(points, members, scale=1.0):
-    """Sums of the points of every cluster, without any rounding after the points were put on a grid.
-
-    Floating-point sums depend on their order, hence on blocks, processes and threads. These do not: every point is
-    rounded to a multiple of `scale * 2**-26` first, and sums of such multiples are exact in float64.
-
-    Args:
-        points (`torch.FloatTensor` of shape `(N, D)`): No value larger than `scale`.
-        members (`torch.Tensor` of shape `(N, K)`): One-hot rows; zeros belong to no cluster.
-        scale (`float`): A power of two.
-
-    Returns:
-        `torch.DoubleTensor` of shape `(K, D)`.
-    """
-    grid = 2**GRID_BITS / scale
-    sums = torch.zeros(members.shape[1], points.shape[1], dtype=torch.float64, device=points.device)
-    for rows, chosen in zip(points.split(SUM_ROWS), members.split(SUM_ROWS), strict=True):
-        sums += chosen.double().T @ rows.double().mul_(grid).round_()
-    return sums.div_(grid)
-
-
-def rounded(tensor, bits=16):
-    """float32 with a mantissa of so few bits that sums taken in another order round to the same."""
-    mantissa, exponent = torch.frexp(tensor)
-    return torch.ldexp((mantissa * 2**bits).round() / 2**bits, exponent).float()
+SLICE_ROWS = 1024  # a slice whose copies stay in the processor's cache
 
 
 def one_hot(labels, clusters):
@@ -62,11 +28,17 @@ def one_hot(labels, clusters):
     return (labels[..., None] == torch.arange(clusters, device=labels.device)).float()
 
 
-def gram_kmeans(points, sizes, uniforms):
-    """Lloyd's k-means with a greedy k-means++ start, for several nodes at once, in their Gram matrices.
+def start_rows(clusters):
+    """How many points are clustered in their Gram matrix."""
+    return max(START_ROWS, START_SHARE * clusters)
+
+
+def kmeans(points, sizes, uniforms):
+    """Lloyd's k-means with a greedy k-means++ start, for several nodes at once.
 
     Args:
-        points (`torch.FloatTensor` of shape `(B, M, D)`): One node a batch entry, padded at the end.
+        points (`torch.FloatTensor` of shape `(B, M, D)`): One node a batch entry, padded at the end. Where they are
+            more than `start_rows`, the first ones start the others, so their order must be random.
         sizes (`torch.LongTensor` of shape `(B,)`): Points of each node, at least one.
         uniforms (`torch.DoubleTensor` of shape `(B, K, trials)`): Numbers in [0, 1) that draw the start, for K
             clusters a node at the most.
@@ -76,30 +48,50 @@ def gram_kmeans(points, sizes, uniforms):
         cluster a distinct point; of the other nodes no cluster is empty.
     """
     valid = torch.arange(points.shape[1], device=points.device) < sizes[:, None]
-    clusters = uniforms.shape[1]
     # Around the node's own middle, where differences between its points are not lost beside their length.
     middle = (valid / sizes[:, None])[:, None].to(points.dtype) @ points
     centred = points - middle
-    gram = gram_matrix(centred)
-    norms = gram.diagonal(dim1=1, dim2=2)
-    centres, alive = spread_start(gram, norms, valid, uniforms)
-    labels = None
-    distance = norms.gather(1, centres)[:, None] - 2 * gram.gather(2, centres[:, None].expand(-1, gram.shape[1], -1))
+    first, clusters = start_rows(uniforms.shape[1]), uniforms.shape[1]
+    if points.shape[1] <= first:
+        gram = gram_matrix(centred)
+        norms = gram.diagonal(dim1=1, dim2=2)
+        return lloyd(gram.matmul, norms, valid, spread_start(gram, norms, valid, uniforms), clusters)
+    start = pad(kmeans(points[:, :first], sizes.clamp_max(first), uniforms), (0, points.shape[1] - first), value=-1)
+    norms = centred.norm(dim=2).square()
+    return lloyd(lambda weights: (weights.mT @ centred @ centred.mT).mT, norms, valid, start, clusters, SETTLED)
+
+
+def lloyd(times, norms, valid, labels, clusters, settled=None):
+    """Lloyd's iterations without the points themselves.
+
+    Args:
+        times (callable): Products of all points with weighted sums of all points, whose weights are `(B, M, K)`.
+        norms (`torch.FloatTensor` of shape `(B, M)`): Squared lengths of the points.
+        valid (`torch.BoolTensor` of shape `(B, M)`): Which points are there.
+        labels (`torch.LongTensor` of shape `(B, M)`): The start; -1 for points that are not yet in a cluster.
+        clusters (`int`): K.
+        settled (`float`, *optional*): The iterations end, too, when one takes away less than this share of the sum of
+            squared distances.
+
+    Returns:
+        `torch.LongTensor` of shape `(B, M)`: Labels.
+    """
+    before = torch.inf
     for _ in range(ITERATIONS):
-        distance = distance.masked_fill(~alive[:, None], torch.inf)
-        found = distance.argmin(2).masked_fill(~valid, -1)
-        members = one_hot(found, clusters)
+        members = one_hot(labels, clusters)
         counts = members.sum(1)
-        if ((counts == 0) & alive).any():
-            found = refill_empty(found, distance + norms[..., None], alive)
-            members = one_hot(found, clusters)
-            counts = members.sum(1)
-        if labels is not None and torch.equal(found, labels):
+        weights = members / counts.clamp_min(1)[:, None]
+        products = times(weights)  # of every point with every cluster's mean
+        distance = (weights * products).sum(1)[:, None] - 2 * products
+        least, found = distance.masked_fill(counts[:, None] == 0, torch.inf).min(2)
+        least = least + norms
+        found = refill_empty(found.masked_fill(~valid, -1), least, norms, clusters)
+        if torch.equal(found, labels):
             break
-        labels = found
-        products = gram @ (members / counts.clamp_min(1)[:, None])  # of every point with every cluster's mean
-        squares = (members * products).sum(1) / counts.clamp_min(1)
-        distance = squares[:, None] - 2 * products
+        labels, now = found, least[valid].sum()
+        if settled and before - now <= settled * now:
+            break
+        before = now
     return labels
 
 
@@ -118,17 +110,15 @@ def spread_start(gram, norms, valid, uniforms):
     """Greedy k-means++: of a few points drawn with their squared distance as weight, the one that helps most.
 
     Returns:
-        `tuple`: The chosen points `(B, K)`, and which of them are a further distinct point `(B, K)` bool.
+        `torch.LongTensor` of shape `(B, M)`: Number of a cluster at the point chosen for it, -1 at all others. There
+        are fewer clusters than K where there are fewer distinct points.
     """
-    batch, clusters, trials = uniforms.shape
-    centres = torch.zeros(batch, clusters, dtype=torch.long, device=gram.device)
-    alive = torch.zeros(batch, clusters, dtype=torch.bool, device=gram.device)
+    labels = torch.full(valid.shape, -1, device=gram.device)
     weights = valid.double()  # the first one is any point
     closest = torch.full_like(norms, torch.inf)
-    for number in range(clusters):
+    for number in range(uniforms.shape[1]):
         cumulative = weights.cumsum(1)
         total = cumulative[:, -1:]
-        alive[:, number] = total[:, 0] > 0
         drawn = torch.searchsorted(cumulative, uniforms[:, number] * total, right=True).clamp_max(gram.shape[1] - 1)
         drawn = drawn if number else drawn[:, :1]
         rows = gram.gather(1, drawn[..., None].expand(-1, -1, gram.shape[2]))
@@ -137,144 +127,117 @@ def spread_start(gram, norms, valid, uniforms):
         distance = torch.where(distance > SAME_POINT * lengths, distance, 0.0)
         left = torch.minimum(closest[:, None], distance).masked_fill(~valid[:, None], 0.0)
         best = left.sum(2).argmin(1, keepdim=True)
-        centres[:, number] = drawn.gather(1, best)[:, 0]
+        chosen = drawn.gather(1, best)
+        labels.scatter_(1, chosen, torch.where(total > 0, number, labels.gather(1, chosen)))
         closest = left.gather(1, best[..., None].expand(-1, -1, left.shape[2]))[:, 0]
         weights = closest.double()
-    return centres, alive
+    return labels
 
 
-def refill_empty(labels, distance, alive):
-    """Gives every empty cluster the point farthest from its own centre, out of a cluster that can spare one."""
-    labels = labels.clone()
-    for node in range(len(labels)):
-        inside = labels[node] >= 0
-        sizes = torch.bincount(labels[node][inside], minlength=alive.shape[1])
-        for empty in ((sizes == 0) & alive[node]).nonzero().flatten().tolist():
-            own = distance[node].gather(1, labels[node].clamp_min(0)[:, None])[:, 0]
-            own = own.masked_fill(~inside | (sizes[labels[node]] < 2), -torch.inf)
-            farthest = own.argmax()
-            sizes[labels[node, farthest]] -= 1
-            sizes[empty] += 1
+def refill_empty(labels, distance, norms, clusters):
+    """Gives an empty cluster the point farthest from its own centre, out of a cluster that can spare one.
+
+    Args:
+        labels, distance, norms (`torch.Tensor` of shape `(B, M)`): Every point's cluster (-1 at padding), squared
+            distance to it, and squared length.
+        clusters (`int`): K.
+    """
+    sizes = one_hot(labels, clusters).sum(1)
+    apart = (labels >= 0) & (distance > 2 * SAME_POINT * norms)
+    needy = (sizes == 0).any(1) & (apart & (sizes.gather(1, labels.clamp_min(0)) > 1)).any(1)
+    for node in needy.nonzero()[:, 0].tolist():
+        for empty in (sizes[node] == 0).nonzero()[:, 0].tolist():
+            spare = apart[node] & (sizes[node][labels[node]] > 1)
+            if not spare.any():
+                break
+            farthest = torch.where(spare, distance[node], -torch.inf).argmax()
+            sizes[node, labels[node, farthest]] -= 1
+            sizes[node, empty] += 1
             labels[node, farthest] = empty
     return labels
 
 
-class Lloyd:
-    """Lloyd's iterations over points that come in blocks, for several nodes at once.
+def split_by(points, uniforms):
+    """The children of one node, by some of its points or all of them.
 
     Args:
+        points (`torch.FloatTensor` of shape `(M, D)`): The points, in random order.
+        uniforms (`torch.DoubleTensor` of shape `(K, trials)`): The uniform numbers of the start.
+
+    Returns:
+        `tuple`: Centroids `(K, D)`, and which of them are alive `(K,)` bool.
+    """
+    labels = kmeans(points[None], torch.tensor([len(points)]), uniforms[None].to(points.device))[0]
+    members = one_hot(labels, len(uniforms))
+    counts = members.sum(0)
+    return members.T @ points / counts.clamp_min(1)[:, None], counts > 0
+
+
+class Passes:
+    """Passes over points that come in blocks, and that belong to several nodes whose children are known.
+
+    Args:
+        children (`torch.FloatTensor` of shape `(nodes, branches, D)`): The children's centroids.
+        alive (`torch.BoolTensor` of shape `(nodes, branches)`): Which of them there are.
         scan (callable): Gives an iterable over this process's blocks: number of the first point, what `prepare` makes
             the points from, and their nodes `(N,)`, -1 for points of no node.
-        prepare (callable): From a block and the number of its first point to points `(N, D)`.
+        prepare (callable): From (some rows of) a block to points `(N, D)`.
         take (callable): From the ascending numbers of some points to the points.
-        scale (`float`): Power of two that bounds the points' values; see `exact_sums`.
         longest (`float`): Bounds the points' lengths.
         cores (`int`): Blocks worked on at a time; see `on_cores`.
         total (callable, *optional*): From a process's tensor to the sum over all processes.
         gather (callable, *optional*): From a process's list to the joined lists of all processes.
     """
 
-    def __init__(self, scan, prepare, take, scale, longest, cores=1, total=lambda tensor: tensor, gather=list):
-        self.scan, self.prepare, self.take, self.scale, self.longest = scan, prepare, take, scale, longest
-        self.cores, self.total, self.gather = cores, total, gather
-        self.children, self.alive, self.explained = None, None, None
-        self.settled_nodes, self.passes = None, 0
-
-    @property
-    def settled(self):
-        return self.passes == PASSES or bool(self.settled_nodes.all())
-
-    def begin(self, samples, draws):
-        """Starts every node from the clusters of a sample of its points.
-
-        Args:
-            samples (list of `torch.FloatTensor` of shape `(n, D)`): One sample a node.
-            draws (list of `torch.DoubleTensor` of shape `(branches, trials)`): The uniform numbers of its start.
-        """
-        children, alive = [], []
-        for sample, uniforms in zip(samples, draws, strict=True):
-            sizes, clusters = torch.tensor([len(sample)]), uniforms.shape[0]
-            members = one_hot(gram_kmeans(sample[None], sizes, uniforms[None].to(sample.device))[0], clusters)
-            counts = members.sum(0)
-            children.append((exact_sums(sample, members, self.scale) / counts.clamp_min(1)[:, None]).float())
-            alive.append(counts > 0)
-        self.begin_with(torch.stack(children), torch.stack(alive))
-
-    def begin_with(self, children, alive=None):
-        """Starts from given centroids `(nodes, branches, D)`."""
-        self.children = children
-        self.alive = torch.ones(children.shape[:2], dtype=torch.bool) if alive is None else alive
-        self.explained = torch.zeros(len(children), dtype=torch.float64)
-        self.settled_nodes = torch.zeros(len(children), dtype=torch.bool)
-
-    def state(self):
-        """What to go on from, as tensors."""
-        names = ("children", "alive", "explained", "settled_nodes")
-        return {name: getattr(self, name) for name in names} | {"passes": torch.tensor(self.passes)}
-
-    def load_state(self, state):
-        for name, value in state.items():
-            setattr(self, name, value)
-        self.passes = int(self.passes)
-
-    def _nearest(self, points, node):
-        penalties = (self.children.norm(dim=2).square() / 2).masked_fill(~self.alive, torch.inf)
-        return nearest_child(points, node, self.children, penalties, self.longest)
+    def __init__(
+        self, children, alive, scan, prepare, take, longest, cores=1, total=lambda tensor: tensor, gather=list
+    ):
+        self.children, self.alive, self.scan, self.prepare, self.take = children, alive, scan, prepare, take
+        self.longest, self.cores, self.total, self.gather = longest, cores, total, gather
 
     def _over(self, wanted, work):
         """What `work` makes of the numbers, points, nodes and children of every block's points of wanted nodes."""
         wanted = torch.cat([wanted, wanted.new_zeros(1)])  # the last entry is for points of no node
+        penalties = (self.children.norm(dim=2).square() / 2).masked_fill(~self.alive, torch.inf)
 
         def work_on(block):
             first, rows, node = block
-            numbers = first + wanted[node].nonzero()[:, 0]
-            if not len(numbers):
+            inside = wanted[node].nonzero()[:, 0]
+            if not len(inside):
                 return None
-            points = self.prepare(rows, first)
-            if len(numbers) < len(points):
-                points, node = points.index_select(0, numbers - first), node[numbers - first]
-            return work(numbers, points, node, self._nearest(points, node))
+            if len(inside) < len(rows):
+                rows, node = rows.index_select(0, inside), node[inside]
+            points = self.prepare(rows)
+            child = nearest_child(points, node, self.children, penalties, self.longest)
+            return work(first + inside, points, node, child)
 
         return (result for result in on_cores(self.cores, work_on, self.scan()) if result is not None)
 
-    def step(self):
-        """One pass: every child moves to the mean of its points."""
-        nodes, branches, size = self.children.shape
-        sums = torch.zeros(nodes, branches, size, dtype=torch.float64)
-        counts = torch.zeros(nodes, branches, dtype=torch.float64)
+    def fill(self, wanted):
+        """Gives dead children of wanted nodes `(nodes,)` the points farthest from their own child, one out of each.
 
-        def sum_up(numbers, points, node, child):
-            members, found = one_hot(child, branches), {}
-            for number in node.unique().tolist():
-                own = (node == number).nonzero()[:, 0]
-                part = points if nodes == 1 else points.index_select(0, own)
-                found[number] = exact_sums(part, members[own], self.scale), members[own].sum(0)
-            return found
+        A sample of a node that is nearly all copies of one point shows nothing else; the others are found here.
+        """
+        while (dead := ~self.alive & wanted[:, None]).any():
+            free = {node: children.nonzero()[:, 0].tolist() for node, children in enumerate(dead)}
+            moved = {}  # by number of the point, the place that it takes
+            for one, number in self._farthest(dead.any(1)):
+                if free[one // self.alive.shape[1]]:
+                    node = one // self.alive.shape[1]
+                    moved[number] = node, free[node].pop(0)
+            if not moved:
+                return
+            numbers = sorted(moved)
+            for point, number in zip(self.take(torch.tensor(numbers)), numbers, strict=True):
+                self.children[moved[number]], self.alive[moved[number]] = point, True
 
-        for found in self._over(~self.settled_nodes, sum_up):
-            for number, (part, count) in found.items():
-                sums[number] += part
-                counts[number] += count
-        sums, counts = self.total(sums), self.total(counts)
-        means = sums / counts.clamp_min(1)[..., None]
-        middle = sums.sum(1, keepdim=True) / counts.sum(1).clamp_min(1)[:, None, None]
-        explained = ((means - middle).square().sum(2) * counts).sum(1)
-        moving = ~self.settled_nodes
-        self.settled_nodes |= explained - self.explained <= SETTLED * explained
-        self.explained = torch.where(moving, explained, self.explained)
-        self.children = torch.where((counts > 0)[..., None] & moving[:, None, None], means.float(), self.children)
-        self.passes += 1
-        if (empty := (counts == 0) & moving[:, None]).any():
-            self._fill(empty)
-
-    def _fill(self, empty):
-        """Gives empty children the points that are farthest from their own child, at most one out of each of them."""
-        self.alive &= ~empty
+    def _farthest(self, wanted):
+        """Every child that has points away from it, and the number of the farthest one; the farthest of all first."""
         branches = self.alive.shape[1]
 
         def farthest(numbers, points, node, child):
             far = []  # a child, negative distance and number of its farthest point
-            for lines in torch.arange(len(points)).split(SUM_ROWS):
+            for lines in torch.arange(len(points)).split(SLICE_ROWS):
                 own = self.children[node[lines], child[lines]]
                 distance = (points[lines] - own).double().square_().sum(1)
                 distance[distance <= SAME_POINT * own.double().square_().sum(1)] = 0
@@ -285,22 +248,12 @@ class Lloyd:
             return far
 
         merged = {}
-        for one, found in self.gather([item for far in self._over(empty.any(1), farthest) for item in far]):
+        for one, found in self.gather([item for far in self._over(wanted, farthest) for item in far]):
             merged[one] = min(merged.get(one, found), found)
-        free = {node: children.nonzero()[:, 0].tolist() for node, children in enumerate(empty)}
-        moved = {}  # by number of the point, the place that it takes
-        for (distance, number), one in sorted((found, one) for one, found in merged.items()):
-            if distance < 0 and free[one // branches]:
-                moved[number] = (one // branches, free[one // branches].pop(0))
-        if moved:
-            numbers = sorted(moved)
-            for point, number in zip(self.take(torch.tensor(numbers)), numbers, strict=True):
-                node, child = moved[number]
-                self.children[node, child], self.alive[node, child] = point, True
-                self.settled_nodes[node] = False
+        return [(one, number) for (far, number), one in sorted((found, one) for one, found in merged.items()) if far]
 
     def assign(self, length):
-        """A last pass, over all nodes, with the children where they are now.
+        """The last pass, over all nodes.
 
         Returns:
             `tuple`: Every point's child `(length,)` int32, 0 for points that other processes read and points of no
