@@ -212,7 +212,7 @@ class Fit:
             first += len(block)
         return points
 
-    def draw(self, level, node, count):
+    def draw(self, level, node, count=0):
         """What a node of `count` clips starts from.
 
         Returns:
@@ -317,7 +317,7 @@ class Fit:
         for line, rows in zip(index, members.values(), strict=True):
             line[: len(rows)] = rows
         block = points.index_select(0, index.flatten()).view(*index.shape, -1)
-        uniforms = torch.stack([self.draw(level, node, len(rows))[0] for node, rows in members.items()])
+        uniforms = torch.stack([self.draw(level, node)[0] for node in members])
         chosen = one_hot(kmeans(block, sizes, uniforms), self.branches)
         counts = chosen.sum(1)
         children = chosen.mT @ block / counts.clamp_min(1)[..., None]

@@ -14,7 +14,7 @@ from .cores_videobert import on_cores
 from .nearest_videobert import nearest_child
 
 START_ROWS, START_SHARE = 192, 16  # points that are clustered in their Gram matrix, and points a cluster if more
-SETTLED = 1e-3  # iterations over features end when one takes away hardly any of the squared distances
+SETTLED = 1e-2  # iterations over features end when one takes away hardly any of the squared distances
 ITERATIONS = 100  # nearly every node settles long before
 # Squared distances out of products carry this much rounding, as a share of the points' squared lengths. Points that
 # are nearer than that count as the same one.
@@ -113,25 +113,28 @@ def spread_start(gram, norms, valid, uniforms):
         `torch.LongTensor` of shape `(B, M)`: Number of a cluster at the point chosen for it, -1 at all others. There
         are fewer clusters than K where there are fewer distinct points.
     """
+    lengths = norms[:, :, None] + norms[:, None]
+    distance = lengths - 2 * gram
+    # Nothing is far from a copy of itself, and nothing from padding.
+    distance = distance.masked_fill_((distance <= SAME_POINT * lengths) | ~valid[:, None], 0.0)
     labels = torch.full(valid.shape, -1, device=gram.device)
-    weights = valid.double()  # the first one is any point
-    closest = torch.full_like(norms, torch.inf)
+    closest, weights = torch.full_like(norms, torch.inf), valid  # the first one is any point
     for number in range(uniforms.shape[1]):
-        cumulative = weights.cumsum(1)
+        cumulative = weights.cumsum(1, dtype=torch.float64)
         total = cumulative[:, -1:]
-        drawn = torch.searchsorted(cumulative, uniforms[:, number] * total, right=True).clamp_max(gram.shape[1] - 1)
+        drawn = torch.searchsorted(cumulative, uniforms[:, number] * total, right=True).clamp_max_(len(valid[0]) - 1)
         drawn = drawn if number else drawn[:, :1]
-        rows = gram.gather(1, drawn[..., None].expand(-1, -1, gram.shape[2]))
-        lengths = norms[:, None] + norms.gather(1, drawn)[..., None]
-        distance = lengths - 2 * rows
-        distance = torch.where(distance > SAME_POINT * lengths, distance, 0.0)
-        left = torch.minimum(closest[:, None], distance).masked_fill(~valid[:, None], 0.0)
+        left = torch.minimum(closest[:, None], rows_of(distance, drawn))
         best = left.sum(2).argmin(1, keepdim=True)
         chosen = drawn.gather(1, best)
         labels.scatter_(1, chosen, torch.where(total > 0, number, labels.gather(1, chosen)))
-        closest = left.gather(1, best[..., None].expand(-1, -1, left.shape[2]))[:, 0]
-        weights = closest.double()
+        closest = weights = rows_of(left, best)[:, 0]
     return labels
+
+
+def rows_of(matrices, numbers):
+    """Some rows `(B, n, M)` of every matrix of `(B, N, M)`, by their numbers `(B, n)`."""
+    return matrices.gather(1, numbers[..., None].expand(-1, -1, matrices.shape[2]))
 
 
 def refill_empty(labels, distance, norms, clusters):
