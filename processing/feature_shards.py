@@ -133,7 +133,16 @@ class FeatureShards:
         return [sum(self.counts(piece)) for piece in range(self.num_pieces)]
 
     def clips(self):
-        """Where every clip comes from, in order: `(video_id, number of the clip in its video)`."""
+        """Where every clip comes from, in order: `(video_id, number of the clip in its video)`.
+
+        Raises:
+            ValueError: The shards do not tell.
+        """
+        for path in self.paths:
+            if "video_id" not in (names := pq.read_schema(path).names):
+                raise ValueError(
+                    f"{path} has no column 'video_id', which tells of what its features are; it has {names}."
+                )
         for piece in range(self.num_pieces):
             for batch in self._batches(piece, [self.column, "video_id"]):
                 for video_id, count in zip(

@@ -128,4 +128,4 @@ def test_joined_networks_are_named_without_folders(tmp_path):
     shards, eyes = write_shards(made_features(60), tmp_path / "features", shards=1), tmp_path / "i3d"
     eyes.mkdir()
     (shards / "settings.json").write_text(json.dumps({"backbone": f"{eyes}+facebook/dinov2-base"}))
-    assert script.described_by([shards]) == "i3d+facebook/dinov2-base"
+    assert script.described_by(FeatureShards(shards)) == "i3d+facebook/dinov2-base"
