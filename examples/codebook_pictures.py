@@ -14,6 +14,7 @@ from matplotlib import pyplot as plt  # noqa: E402
 from processing.media_videobert import MediaError, open_media  # noqa: E402
 
 CLIP_SECONDS = 1.5
+NAME_LENGTH = 18  # letters of a video's name that fit over a frame
 ERRORS = {
     "quantization_error": "this tree",
     "nearest_leaf_error": "its leaves,\nsearched flat",
@@ -95,9 +96,10 @@ def plot_gallery(
     for line, (token, clips) in zip(axes, tokens.items(), strict=True):
         for one, clip in zip(line, clips, strict=False):
             if clip in frames:
-                one.imshow(frames[clip].permute(1, 2, 0))
+                one.imshow(frames[clip].permute(1, 2, 0).numpy())
             # The end of a name tells more.
-            one.set_title(f"{clip[0][-18:]}  {clip[1] * clip_seconds:.1f} s", fontsize=6)
+            name = clip[0] if len(clip[0]) <= NAME_LENGTH else f"…{clip[0][1 - NAME_LENGTH :]}"
+            one.set_title(f"{name}  {clip[1] * clip_seconds:.1f} s", fontsize=6)
         label = f"<v_{token:05}>\n{int(counts[token])} clips"
         line[0].text(-0.08, 0.5, label, transform=line[0].transAxes, ha="right", va="center", fontsize=8)
     figure.savefig(path, dpi=120)

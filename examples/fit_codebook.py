@@ -174,8 +174,17 @@ def show_tokens(codebook: VisualCodebook, source: FeatureShards, options: argpar
         frames = middle_frames([clip for found in chosen.values() for clip in found], videos, 96, seconds)
         plot_gallery(chosen, frames, counts, options.report / "gallery.png", seconds)
     if options.frames:
-        frames = middle_frames([found[0] for found in clips.values()], videos, FRAME_SIZE, seconds)
-        codebook.set_frames({token: frames[found[0]] for token, found in clips.items() if found[0] in frames})
+        codebook.set_frames(leaf_frames(clips, videos, seconds))
+
+
+def leaf_frames(clips: dict, videos: dict, seconds: float) -> dict[int, torch.Tensor]:
+    """A small frame of every leaf: of its nearest clip or, where its video cannot be read, of the next."""
+    frames = {}
+    for rank in range(COLUMNS):
+        wanted = {token: found[rank] for token, found in clips.items() if token not in frames and rank < len(found)}
+        found = middle_frames([*wanted.values()], videos, FRAME_SIZE, seconds)
+        frames |= {token: found[clip] for token, clip in wanted.items() if clip in found}
+    return frames
 
 
 def common_tokens(clips: dict, counts: torch.Tensor) -> list[int]:

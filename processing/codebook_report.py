@@ -72,7 +72,7 @@ def codebook_report(codebook, features, other=None, seed=0, spare=None):
     elif 2 * PASSES * points.numel() * len(alive) > FLAT_PRODUCTS:
         skipped["flat_error"] = f"{len(alive)} flat clusters of {len(points)} clips would take too long"
     else:
-        report["flat_error"] = float(flat_kmeans_error(points, alive)) / variance
+        report["flat_error"] = float(flat_kmeans_error(points, alive, nearest, flat_ids)) / variance
     report |= {**dict.fromkeys(skipped), "skipped": skipped}
     if other is not None:
         theirs, width = other.encode(features), codebook.config.branches
@@ -97,18 +97,20 @@ def flat_search(points, leaves):
     return (points - leaves[number]).square().sum(1), number
 
 
-def flat_kmeans_error(points, start):
-    """Mean squared distance to the nearest centroid of a flat k-means that starts from given centroids."""
-    centroids, before = start.clone(), torch.inf
+def flat_kmeans_error(points, centroids, distance, ids):
+    """Mean squared distance to the nearest centroid of a flat k-means that goes on from given centroids.
+
+    `distance` `(N,)` and `ids` `(N,)` are what [`flat_search`] finds for them.
+    """
     for _ in range(PASSES):
-        distance, ids = flat_search(points, centroids)
-        if (error := distance.mean()) > (1 - SETTLED) * before:
-            break
-        before, counts = error, torch.bincount(ids, minlength=len(centroids))
+        before, counts = distance.mean(), torch.bincount(ids, minlength=len(centroids))
         centroids = torch.zeros_like(centroids).index_add_(0, ids, points).div_(counts.clamp_min(1)[:, None])
         empty = (counts == 0).nonzero()[:, 0]
-        centroids[empty] = points[distance.topk(min(len(empty), len(points))).indices]
-    return flat_search(points, centroids)[0].mean()
+        centroids[empty] = points[distance.topk(len(empty)).indices]
+        distance, ids = flat_search(points, centroids)
+        if distance.mean() > (1 - SETTLED) * before:
+            break
+    return min(before, distance.mean())
 
 
 def tree_distances(points, config, seed):
