@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -203,7 +204,7 @@ def main() -> None:
     # How much of the codebook is the features' and how much the seed's takes a second one to tell.
     other = fit(options, source, options.report / "other_seed", options.seed + 1) if options.report else None
     if not PartialState().is_main_process:
-        return
+        os._exit(0)  # tearing down gloo now and then aborts a process, which would end the first one, too
     if options.report:
         report(codebook, other, source, options)
     if options.videos:

@@ -43,7 +43,7 @@ def codebook_report(codebook, features, other=None, seed=0, spare=None):
     counts = [codebook.counts(level) for level in range(codebook.config.levels)]
     alive = codebook.centroids()[counts[-1] > 0]
     nearest, flat_ids = flat_search(points, alive)
-    variance = (points - points.mean(0)).square().sum(1).mean().item()
+    variance = (points - points.mean(0)).square().sum(1).mean().item() or 1.0  # of features that are all the same
     distances = {
         "quantization_error": (points - codebook.centroids(ids)).square().sum(1),
         "nearest_leaf_error": nearest,

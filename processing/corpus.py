@@ -23,7 +23,7 @@ from datasets import Dataset, Features, List, Value
 
 from .codebook_fitting import fit_codebook, save_whole
 from .codebook_videobert import VisualCodebook
-from .feature_shards import FeatureShards, find_shards, rows_by_video, write_ids, write_whole
+from .feature_shards import FeatureShards, find_shards, open_shard, rows_by_video, write_ids, write_whole
 
 VIDEO_ENDINGS = {".mp4", ".mkv", ".webm", ".avi", ".mov", ".m4v", ".mpg", ".mpeg", ".ts", ".flv", ".wmv", ".3gp"}
 SENTENCES = List({"text": Value("string"), "start": Value("float64"), "end": Value("float64")})
@@ -160,7 +160,7 @@ def extract_features(videos, processor, folder, shard_size=16, subtitles=None):
     folder, subtitled = Path(folder), subtitles or {}
     folder.mkdir(parents=True, exist_ok=True)
     check_settings(folder / "settings.json", processor, subtitles)
-    tables = [pq.read_table(path, columns=["video_id", "error"]) for path in folder.glob("*.parquet")]
+    tables = [open_shard(path).read(columns=["video_id", "error"]) for path in folder.glob("*.parquet")]
     tried = {row["video_id"] for table in tables for row in table.to_pylist()}
     good = {row["video_id"] for table in tables for row in table.to_pylist() if row["error"] is None}
     # Of several processes only the first tries again what failed: the others come when it has.

@@ -29,9 +29,10 @@ class FeatureArray:
 
     def __init__(self, array):
         self.array = torch.as_tensor(array)
-        if self.array.ndim != 2 or not len(self.array):
+        if self.array.ndim != 2 or not self.array.numel():
             raise ValueError(
-                f"Features have shape {tuple(self.array.shape)}; a codebook needs (clips, feature_size), clips > 0."
+                f"Features have shape {tuple(self.array.shape)}; a codebook needs (clips, feature_size), clips > 0 "
+                "and feature_size > 0."
             )
         self.feature_size = self.array.shape[1]
         self.num_pieces = -(-len(self.array) // BLOCK_ROWS)
@@ -56,7 +57,8 @@ class FeatureShards:
         column (`str`): The column of the features.
 
     Raises:
-        ValueError: No shard, or a shard without that column; when they are read, features of unequal width.
+        ValueError: No shard, one that is no Parquet file, or one without such a column; when they are read, features
+            of unequal width.
     """
 
     def __init__(self, shards, rows=None, column="features"):
@@ -64,9 +66,11 @@ class FeatureShards:
         self.pieces, self._width = [], None  # file, row group, number of its first row
         self.paths, first = find_shards(shards), 0
         for path in self.paths:
-            file = pq.ParquetFile(path)
+            file = open_shard(path)
             if column not in file.schema_arrow.names:
                 raise ValueError(f"{path} has no column {column!r}; its columns are {file.schema_arrow.names}.")
+            if not pa.types.is_nested(kind := file.schema_arrow.field(column).type):
+                raise ValueError(f"{path}: {column!r} holds {kind}; a feature is a list of numbers.")
             for group in range(file.num_row_groups):
                 self.pieces.append((path, group, first))
                 first += file.metadata.row_group(group).num_rows
@@ -203,14 +207,16 @@ def rows_by_video(shards):
     """
     best, first = {}, 0
     for path in find_shards(shards):
-        schema = pq.read_schema(path)
-        if "video_id" not in schema.names or not pa.types.is_nested(schema.field("features").type.value_type):
+        file = open_shard(path)
+        names, kinds = file.schema_arrow.names, file.schema_arrow.types
+        depth = str(kinds[names.index("features")]).count("list<") if "features" in names else 0
+        if "video_id" not in names or depth < 2:
             return None
-        columns = [name for name in ("video_id", "error", "duration") if name in schema.names]
-        for number, row in enumerate(pq.read_table(path, columns=columns).to_pylist(), first):
+        rows = file.read(columns=[name for name in ("video_id", "error", "duration") if name in names]).to_pylist()
+        for number, row in enumerate(rows, first):
             worth = (row.get("error") is None, row.get("duration") is not None, number)
             best[row["video_id"]] = max(worth, best.get(row["video_id"], worth))
-        first = number + 1
+        first += len(rows)
     return {video_id: number for video_id, (_, _, number) in best.items()}
 
 
@@ -278,6 +284,14 @@ def fingerprint(codebook):
     for _, tensor in sorted(codebook.state_dict().items()):
         parts.update(tensor.detach().cpu().numpy().tobytes())
     return parts.hexdigest().encode()
+
+
+def open_shard(path):
+    """A Parquet file, opened; a ValueError names one that cannot be."""
+    try:
+        return pq.ParquetFile(path)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise ValueError(f"{path} cannot be read as a Parquet file: {error}") from None
 
 
 def find_shards(shards):

@@ -125,6 +125,7 @@ codebook = fit_codebook(FeatureShards({shards!r}), state_dir={state!r}, **LITTLE
 assert codebook_fitting.PartialState().num_processes == int(os.environ.get("WORLD_SIZE", "1"))
 if os.environ.get("RANK", "0") == "0":
     codebook.save_pretrained({output!r})
+os._exit(0)  # tearing down gloo's threads now and then aborts a process
 """
 
 
@@ -340,6 +341,37 @@ def test_rows_of_single_clips_are_no_videos(tmp_path):
     features = pa.array(list(made_features(5)), pa.list_(pa.float16()))
     pq.write_table(pa.table({"video_id": ["a"] * 5, "features": features}), tmp_path / "0.parquet")
     assert rows_by_video(tmp_path) is None
+
+
+def test_files_that_hold_no_features_are_named(tmp_path):
+    whole = write_shards(made_features(60), tmp_path / "whole", shards=1) / "0.parquet"
+    (tmp_path / "cut.parquet").write_bytes(whole.read_bytes()[:-100])
+    (tmp_path / "empty.parquet").touch()
+    pq.write_table(pa.table({"features": ["a", "b"]}), tmp_path / "text.parquet")
+    for name, problem in (
+        ("cut", "cannot be read as a Parquet file: Parquet magic bytes"),
+        ("empty", "cannot be read as a Parquet file: .* 0 bytes"),
+        ("gone", "cannot be read as a Parquet file: .*No such file"),
+        ("text", "'features' holds string; a feature is a list of numbers"),
+    ):
+        with pytest.raises(ValueError, match=rf"{name}\.parquet:? {problem}"):
+            FeatureShards([whole, tmp_path / f"{name}.parquet"])
+    with pytest.raises(ValueError, match="cut.parquet cannot be read"):
+        rows_by_video([whole, tmp_path / "cut.parquet"])
+    with pytest.raises(ValueError, match=r"shape \(3, 0\); .* feature_size > 0"):
+        fit_codebook(np.zeros((3, 0)), **OPTIONS)
+
+
+def test_a_shard_without_rows_changes_nothing(tmp_path):
+    """As the end of a share of videos may leave one: rows are numbered as if it were not there."""
+    folder = write_shards(made_features(100), tmp_path / "features", shards=2)
+    rows, features = rows_by_video(folder), FeatureShards(folder)
+    pq.write_table(pq.read_table(folder / "0.parquet").slice(0, 0), folder / "00.parquet")
+    assert rows_by_video(folder) == rows
+    again = FeatureShards(folder, rows=list(rows.values()))
+    assert same(fit_codebook(again, **OPTIONS), fit_codebook(features, **OPTIONS))
+    write_ids(fit_codebook(again, **OPTIONS), folder, tmp_path / "ids", list(rows.values()))
+    assert pq.read_table(tmp_path / "ids" / "00.parquet").column_names == ["video_id", "visual_ids"]
 
 
 def test_features_are_told_from_others(tmp_path):
