@@ -160,6 +160,8 @@ def test_a_killed_fit_goes_on_where_it_stopped(expected, shards, tmp_path):
     assert len(before) == 2 and before.items() < after.items()  # what was done was not done again
     with pytest.raises(ValueError, match="begun with other features or settings.*'seed': \\(3, 4\\)"):
         fit_codebook(FeatureShards(shards), state_dir=tmp_path / "state", **LITTLE, **{**OPTIONS, "seed": 4})
+    with pytest.raises(ValueError, match="begun with other features or settings .*'mean'"):
+        fit_codebook(made_features() + 1, state_dir=tmp_path / "state", **LITTLE, **OPTIONS)
 
 
 def test_two_processes_give_the_codebook_of_one(expected, shards, tmp_path):
@@ -301,11 +303,11 @@ def test_shards_of_one_name_are_refused(tmp_path):
 
 
 def tried_again(folder):
-    """Shards in which `a` failed, then came; `b` came, then failed; `c` came twice; `d` failed twice, once opened."""
+    """Shards in which `a` failed, then came; `b` came, then was cut; `c` came twice; `d` failed twice, once opened."""
     folder.mkdir()
     shards = [
         [("a", "broken", None, 0), ("b", None, 3.0, 1), ("c", None, 3.0, 2), ("d", "cut", 3.0, 1)],
-        [("a", None, 3.0, 3), ("b", "gone", None, 0), ("c", None, 3.0, 4), ("d", "gone", None, 0)],
+        [("a", None, 3.0, 3), ("b", "cut", 3.0, 2), ("c", None, 3.0, 4), ("d", "gone", None, 0)],
     ]
     for number, rows in enumerate(shards):
         names, errors, durations, counts = zip(*rows, strict=True)
