@@ -297,7 +297,7 @@ def main():
             readers[name] = read
         else:
             print(f"{package} is not installed: left out")
-    seconds, rounds, short, long = (3, 1, 60, 180) if options.smoke else (30, options.rounds, 600, 7200)
+    seconds, rounds, short, long = (3, 1, 10, 30) if options.smoke else (30, options.rounds, 600, 7200)
     figures = {"files": {}}
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)

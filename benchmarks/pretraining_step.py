@@ -286,6 +286,9 @@ def main():
     parser.add_argument("--memory-of", nargs=3, metavar=("SIDE", "SHAPE", "LAYOUT"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     options.matmul_size = 256 if options.smoke else 2048
+    lengths = (64, 128) if options.smoke else (64, 128, 256, 512)
+    if options.smoke:
+        options.examples, options.repeats = 8, 1
     if options.memory_of:
         return step_memory(*options.memory_of, options)
 
@@ -294,7 +297,7 @@ def main():
     figures["kitchen"] = compare(names["small"], options.max_length, options, KITCHEN_MASKING)
     figures["memory"] = memory(names["base"], figures["base"]["layout"], options)
     figures["layouts"] = {name: compare_layouts(names[name], options) for name in names}
-    figures["growth"] = {str(length): compare(names["small"], length, options) for length in (64, 128, 256, 512)}
+    figures["growth"] = {str(length): compare(names["small"], length, options) for length in lengths}
     figures["loss_difference"] = max(figures[name]["loss_difference"] for name in names)
     figures["matmul_share"] = figures["base"]["matmul_share"]
     figures["memory_ratio"] = figures["memory"]["ours"]["step"] / max(1e-9, figures["memory"]["theirs"]["step"])

@@ -14,11 +14,13 @@ from matplotlib import pyplot as plt  # noqa: E402
 from processing.media_videobert import MediaError, open_media  # noqa: E402
 
 CLIP_SECONDS = 1.5
+NAME_LENGTH = 18  # letters of a video's name that fit over a frame
 ERRORS = {
     "quantization_error": "this tree",
     "nearest_leaf_error": "its leaves,\nsearched flat",
-    "flat_error": "flat k-means",
-    "random_error": "random\nfeatures",
+    "refit_error": "a tree of\nthese clips",
+    "flat_error": "flat k-means\nof these clips",
+    "random_error": "random clips\nas leaves",
 }
 
 
@@ -30,38 +32,50 @@ def plot_report(report: Mapping, path: str | Path) -> None:
         report (`Mapping`): what it returned.
         path (`str` or `Path`): where the PNG goes.
     """
-    figure, axes = plt.subplots(1, 3, figsize=(14, 4), layout="constrained")
+    figure, axes = plt.subplots(1, 3, figsize=(16, 4.5), layout="constrained")
     sizes = report["sizes_by_level"]
     bins = max((list(level) for level in sizes), key=len)
     for number, level in enumerate(sizes):
-        axes[0].plot(range(len(level)), list(level.values()), "o-", label=f"level {number + 1}")
-    axes[0].set_xticks(range(len(bins)), bins, rotation=45, fontsize="small")
-    axes[0].set_yscale("symlog")
+        nodes = {place: count for place, count in enumerate(level.values()) if count}
+        axes[0].plot(list(nodes), list(nodes.values()), "o-", label=f"level {number + 1}")
+    axes[0].set_xticks(range(len(bins)), bins, rotation=45, ha="right", fontsize="small")
+    axes[0].set_yscale("log")
+    axes[0].set_ylim(bottom=0.7)
     axes[0].set_xlabel("training clips of a node")
     axes[0].set_ylabel("nodes")
     axes[0].legend(fontsize="small")
-    axes[0].set_title(f"{report['leaves_alive']} of {report['codebook_size']} leaves alive")
+    axes[0].set_title(
+        f"{report['leaves_alive']:,} of {report['codebook_size']:,} leaves alive, {report['leaves_dead']:,} dead",
+        fontsize="medium",
+    )
     errors = {name: report[key] for key, name in ERRORS.items() if report[key] is not None}
-    axes[1].bar_label(axes[1].bar(list(errors), list(errors.values())), fmt="%.3f")
+    axes[1].bar_label(axes[1].bar(list(errors), list(errors.values())), fmt="%.4f")
     axes[1].margins(y=0.1)
-    axes[1].set_title("squared distance to the leaf / variance", fontsize="medium")
+    axes[1].tick_params(axis="x", labelsize="small")
+    axes[1].set_title("quantisation error: squared distance to the leaf / variance", fontsize="medium")
     levels = [f"level {number + 1}" for number in range(len(sizes))]
     bars = dict(zip(levels, report.get("stability", []), strict=False))
     axes[2].bar_label(axes[2].bar(list(bars), list(bars.values())), fmt="%.2f")
     axes[2].bar_label(axes[2].bar(["leaf is the\nnearest"], [report["tree_flat_agreement"]]), fmt="%.2f")
     axes[2].set_ylim(0, 1.1)
-    axes[2].set_title("agreement with another seed (AMI), with flat search", fontsize="medium")
+    axes[2].set_title("agreement with another seed (AMI) and with flat search", fontsize="medium")
     for one in axes:
         one.grid(alpha=0.3)
     figure.suptitle(
-        f"{report['clips_fitted']} clips fitted; on those of the report {report['leaves_used']} leaves used, "
-        f"perplexity {report['perplexity']:.0f}"
+        f"{report['clips_fitted']:,} clips fitted; {report['clips_measured']:,} measured, which use "
+        f"{report['leaves_used']:,} leaves, perplexity {report['perplexity']:,.0f}"
     )
     figure.savefig(path, dpi=120)
     plt.close(figure)
 
 
-def plot_gallery(tokens: Mapping[int, Sequence], frames: Mapping, counts: Sequence[int], path: str | Path) -> None:
+def plot_gallery(
+    tokens: Mapping[int, Sequence],
+    frames: Mapping,
+    counts: Sequence[int],
+    path: str | Path,
+    clip_seconds: float = CLIP_SECONDS,
+) -> None:
     """
     Draw, a row a token, the middle frames of the training clips nearest to its centroid.
 
@@ -71,6 +85,7 @@ def plot_gallery(tokens: Mapping[int, Sequence], frames: Mapping, counts: Sequen
             empty.
         counts (`Sequence[int]`): training clips by visual id.
         path (`str` or `Path`): where the PNG goes.
+        clip_seconds (`float`): length of a clip.
     """
     columns = max(len(clips) for clips in tokens.values())
     figure, axes = plt.subplots(
@@ -81,17 +96,19 @@ def plot_gallery(tokens: Mapping[int, Sequence], frames: Mapping, counts: Sequen
     for line, (token, clips) in zip(axes, tokens.items(), strict=True):
         for one, clip in zip(line, clips, strict=False):
             if clip in frames:
-                one.imshow(frames[clip].permute(1, 2, 0))
-            one.set_title(
-                f"{clip[0][-18:]}  {clip[1] * CLIP_SECONDS:.1f} s", fontsize=6
-            )  # the end of a name tells more
+                one.imshow(frames[clip].permute(1, 2, 0).numpy())
+            # The end of a name tells more.
+            name = clip[0] if len(clip[0]) <= NAME_LENGTH else f"…{clip[0][1 - NAME_LENGTH :]}"
+            one.set_title(f"{name}  {clip[1] * clip_seconds:.1f} s", fontsize=6)
         label = f"<v_{token:05}>\n{int(counts[token])} clips"
         line[0].text(-0.08, 0.5, label, transform=line[0].transAxes, ha="right", va="center", fontsize=8)
     figure.savefig(path, dpi=120)
     plt.close(figure)
 
 
-def middle_frames(clips: Sequence, videos: Mapping[str, Path], size: int = 96) -> dict:
+def middle_frames(
+    clips: Sequence, videos: Mapping[str, Path], size: int = 96, clip_seconds: float = CLIP_SECONDS
+) -> dict:
     """
     The frame in the middle of each clip.
 
@@ -99,6 +116,7 @@ def middle_frames(clips: Sequence, videos: Mapping[str, Path], size: int = 96) -
         clips (`Sequence[tuple[str, int]]`): `(video_id, number of the clip)`.
         videos (`Mapping[str, Path]`): the file of each video; clips of others are left out.
         size (`int`): pixels of a frame's sides, after a square is cut out of its centre.
+        clip_seconds (`float`): length of a clip.
 
     Returns:
         `dict[tuple[str, int], torch.Tensor]`: `(3, size, size)` uint8 by clip. What cannot be read is left out.
@@ -111,7 +129,7 @@ def middle_frames(clips: Sequence, videos: Mapping[str, Path], size: int = 96) -
         try:
             with open_media(videos[video_id]) as media:
                 # Two looks at a clip: the second one is in its middle.
-                looks = media.iter_clips(fps=2 / CLIP_SECONDS, size=size, crop_size=(size, size))
+                looks = media.iter_clips(clip_seconds, fps=2 / clip_seconds, size=size, crop_size=(size, size))
                 for number, look in zip(range(max(numbers) + 1), looks, strict=False):
                     if number in numbers:
                         frames[video_id, number] = torch.as_tensor(look[1]).clone()

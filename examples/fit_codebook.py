@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -34,15 +35,16 @@ from accelerate import Accelerator, PartialState
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from codebook_pictures import middle_frames, plot_gallery, plot_report
+from codebook_pictures import CLIP_SECONDS, middle_frames, plot_gallery, plot_report
 
 from processing.codebook_fitting import fit_codebook, save_whole
 from processing.codebook_report import codebook_report, nearest_clips
 from processing.codebook_videobert import VisualCodebook
 from processing.corpus import find_videos, named
-from processing.feature_shards import FeatureShards, find_shards, write_ids
+from processing.feature_shards import FeatureShards, rows_by_video, write_ids
 
 FRAME_SIZE = 48
+COLUMNS, LINES = 6, 10  # of the gallery
 SETTINGS_NAME = "fit.json"  # beside a codebook, how it was fitted
 
 
@@ -71,27 +73,34 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--tokens", type=int, nargs="+", help="visual ids in the gallery; by default some common ones")
     parser.add_argument("--frames", action=switch, default=False, help="keep a small frame of every leaf; --videos")
     options = parser.parse_args(arguments)
-    if options.frames and options.videos is None:
-        parser.error("--frames needs --videos, the folder of the videos that the features are of")
+    if (options.frames or options.tokens) and options.videos is None:
+        parser.error("--frames and --tokens need --videos, the folder of the videos that the features are of")
+    if options.videos and not (options.report or options.frames):
+        parser.error("--videos are looked at for --report, --frames or both; neither is asked for")
     return options
 
 
-def fit(options: argparse.Namespace, output: Path, seed: int) -> VisualCodebook:
+def open_features(shards: list[Path]) -> FeatureShards:
+    """The features of every video, once: of those that were tried again, the row that counts."""
+    rows = rows_by_video(shards)
+    return FeatureShards(shards, rows=None if rows is None else list(rows.values()))
+
+
+def fit(options: argparse.Namespace, source: FeatureShards, output: Path, seed: int) -> VisualCodebook:
     """The codebook in a folder, fitted if it is not there yet. Every process calls this, one of them writes."""
-    settings = {name: getattr(options, name) for name in ("levels", "branches", "normalize", "whiten")} | {
-        "seed": seed
-    }
+    settings = {name: getattr(options, name) for name in ("levels", "branches", "normalize", "whiten")}
+    settings |= {"seed": seed, "features": source.signature()}
     if (output / "config.json").exists():
         check_settings(output, settings)
     else:
         codebook = fit_codebook(
-            FeatureShards(options.features),
+            source,
             options.levels,
             options.branches,
             normalize=options.normalize,
             whiten=options.whiten,
             seed=seed,
-            backbone=options.backbone or described_by(options.features),
+            backbone=options.backbone or described_by(source),
             memory=int(options.memory * 2**30),
             progress=PartialState().is_main_process,
             state_dir=output / "unfinished",
@@ -112,20 +121,27 @@ def check_settings(output: Path, settings: dict) -> None:
     unequal = {name: (before[name], value) for name, value in settings.items() if before.get(name, value) != value}
     if unequal:
         raise ValueError(
-            f"{output} holds a codebook of other settings (then, now): {unequal}; "
-            "ask for the same, or use another output folder."
+            f"{output} holds a codebook of other {'features' if [*unequal] == ['features'] else 'settings'} "
+            f"(then, now): {unequal}; ask for the same, or use another output folder."
         )
 
 
-def described_by(features: list[Path]) -> str | None:
-    """The backbone that `processing.corpus` noted beside its shards, without this machine's folders."""
-    settings = find_shards(features)[0].parent / "settings.json"
-    return named(json.loads(settings.read_text())["backbone"]) if settings.exists() else None
+def described(source: FeatureShards) -> dict:
+    """How features were made, which `processing.corpus` notes beside its shards."""
+    settings = source.paths[0].parent / "settings.json"
+    return json.loads(settings.read_text()) if settings.exists() else {}
 
 
-def report(codebook: VisualCodebook, other: VisualCodebook, options: argparse.Namespace) -> None:
+def described_by(source: FeatureShards) -> str | None:
+    """The features' backbone, without this machine's folders."""
+    backbone = described(source).get("backbone")
+    return named(backbone) if backbone else None
+
+
+def report(
+    codebook: VisualCodebook, other: VisualCodebook, source: FeatureShards, options: argparse.Namespace
+) -> None:
     """Writes the figures and their picture."""
-    source = FeatureShards(options.features)
     sizes = source.sizes()
     total, leaves = sum(sizes), codebook.config.codebook_size
     spare = leaves if total >= 2 * leaves else 0  # for the random codebook
@@ -143,37 +159,60 @@ def report(codebook: VisualCodebook, other: VisualCodebook, options: argparse.Na
         print(f"{name:22}{value}")
 
 
-def show_tokens(codebook: VisualCodebook, options: argparse.Namespace, columns: int = 6, lines: int = 10) -> bool:
-    """Draws the gallery, and gives the codebook its frames if they are wanted; whether it has new ones."""
+def show_tokens(codebook: VisualCodebook, source: FeatureShards, options: argparse.Namespace) -> None:
+    """Draws the gallery, and gives the codebook its frames if they are wanted."""
     videos = find_videos(options.videos)
-    clips = nearest_clips(codebook, FeatureShards(options.features), columns)
-    counts = codebook.counts(codebook.config.levels - 1)
+    seconds = described(source).get("clip_seconds", CLIP_SECONDS)
+    clips = nearest_clips(codebook, source, COLUMNS)
+    if not any(clip[0] in videos for found in clips.values() for clip in found):
+        (video_id, _), *_ = next(iter(clips.values()))
+        raise ValueError(f"{options.videos} holds none of the videos that the features are of, such as {video_id}.")
     if options.report:
-        common = sorted(clips, key=lambda token: -counts[token])
-        tokens = options.tokens or common[:: max(1, len(common) // (2 * lines))][:lines]
-        chosen = {token: clips.get(token, []) for token in tokens}
-        frames = middle_frames([clip for found in chosen.values() for clip in found], videos)
-        plot_gallery(chosen, frames, counts, options.report / "gallery.png")
+        counts = codebook.counts(codebook.config.levels - 1)
+        chosen = {token: clips.get(token, []) for token in options.tokens or common_tokens(clips, counts)}
+        if not any(chosen.values()):
+            raise ValueError(f"None of the tokens {list(chosen)} has a training clip to show: their leaves are dead.")
+        frames = middle_frames([clip for found in chosen.values() for clip in found], videos, 96, seconds)
+        plot_gallery(chosen, frames, counts, options.report / "gallery.png", seconds)
     if options.frames:
-        frames = middle_frames([found[0] for found in clips.values()], videos, FRAME_SIZE)
-        codebook.set_frames({token: frames[found[0]] for token, found in clips.items() if found[0] in frames})
-    return options.frames
+        codebook.set_frames(leaf_frames(clips, videos, seconds))
+
+
+def leaf_frames(clips: dict, videos: dict, seconds: float) -> dict[int, torch.Tensor]:
+    """A small frame of every leaf: of its nearest clip or, where its video cannot be read, of the next."""
+    frames = {}
+    for rank in range(COLUMNS):
+        wanted = {token: found[rank] for token, found in clips.items() if token not in frames and rank < len(found)}
+        found = middle_frames([*wanted.values()], videos, FRAME_SIZE, seconds)
+        frames |= {token: found[clip] for token, clip in wanted.items() if clip in found}
+    return frames
+
+
+def common_tokens(clips: dict, counts: torch.Tensor) -> list[int]:
+    """Some tokens out of the more common half, the most common one first."""
+    common = sorted(clips, key=lambda token: -counts[token])
+    return common[:: max(1, len(common) // (2 * LINES))][:LINES]
 
 
 def main() -> None:
     options = parse_args()
     Accelerator()  # finds the other processes
-    codebook = fit(options, options.output, options.seed)
+    if wrong := [token for token in options.tokens or () if not 0 <= token < options.branches**options.levels]:
+        raise ValueError(f"--tokens {wrong}: the visual ids are 0 to {options.branches**options.levels - 1}.")
+    source = open_features(options.features)
+    codebook = fit(options, source, options.output, options.seed)
     # How much of the codebook is the features' and how much the seed's takes a second one to tell.
-    other = fit(options, options.report / "other_seed", options.seed + 1) if options.report else None
+    other = fit(options, source, options.report / "other_seed", options.seed + 1) if options.report else None
     if not PartialState().is_main_process:
-        return
+        os._exit(0)  # tearing down gloo now and then aborts a process, which would end the first one, too
     if options.report:
-        report(codebook, other, options)
-    if options.videos and show_tokens(codebook, options):
+        report(codebook, other, source, options)
+    if options.videos:
+        show_tokens(codebook, source, options)
+    if options.frames:
         save_whole(codebook, options.output)
     if options.ids:
-        write_ids(codebook, options.features, options.ids)
+        write_ids(codebook, options.features, options.ids, source.rows)
 
 
 if __name__ == "__main__":

@@ -183,7 +183,7 @@ def own_material(args: argparse.Namespace) -> Material:
         processor.compile = args.compile_backbone
         source = None if args.subtitles == "beside" else args.subtitles
         written = "en" if args.asr_task == "translate" else args.language or "en"
-        subtitles = {} if args.subtitles == "none" else find_subtitles(videos, source, written)
+        subtitles = None if args.subtitles == "none" else find_subtitles(videos, source, written)
         rows = build_corpus(
             videos,
             processor,

@@ -10,7 +10,7 @@ import hashlib
 import json
 import math
 import os
-import shutil
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +22,7 @@ from transformers.utils import logging
 
 from .codebook_videobert import CACHED_ROWS, VisualCodebook, VisualCodebookConfig, check_finite
 from .cores_videobert import on_cores, one_core_each
-from .feature_shards import FeatureArray, FeatureShards
+from .feature_shards import FeatureArray, FeatureShards, write_whole
 from .kmeans import Passes, kmeans, one_hot, split_by, start_rows
 from .nearest_videobert import choose
 
@@ -449,18 +449,10 @@ def alike(members, branches):
             yield nodes[start : start + at_once]
 
 
-def write_whole(path, write):
-    """Writes under another name and renames, so that a file is whole or absent."""
-    unfinished = path.with_name(f"{path.name}.unfinished")
-    write(unfinished)
-    os.replace(unfinished, path)
-
-
 def save_whole(codebook, folder):
     """Saves a codebook so that a folder with a `config.json`, which comes last, holds all of it, killed or not."""
-    unfinished = Path(folder) / "unfinished_codebook"
-    shutil.rmtree(unfinished, ignore_errors=True)
-    codebook.save_pretrained(unfinished)
-    for path in sorted(unfinished.iterdir(), key=lambda path: path.name == "config.json"):
-        os.replace(path, Path(folder) / path.name)
-    unfinished.rmdir()
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="unfinished_codebook_", dir=folder) as unfinished:
+        codebook.save_pretrained(unfinished)
+        for path in sorted(Path(unfinished).iterdir(), key=lambda path: path.name == "config.json"):
+            os.replace(path, Path(folder) / path.name)

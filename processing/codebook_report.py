@@ -2,13 +2,14 @@
 
 import heapq
 
-import numpy as np
 import torch
 
-from .kmeans import PASSES, Lloyd
+from .codebook_fitting import fit_codebook
 
 FLAT_PRODUCTS = 3e13  # multiplications that the comparison with a flat k-means may take: enough for 2 x 12**4 clips
-BLOCK = 2048
+BLOCK = 512
+PASSES = 12  # of the flat k-means, at the most
+SETTLED = 0.01  # the flat k-means ends when a pass lowers its error by less than this share
 
 
 @torch.no_grad()
@@ -26,11 +27,12 @@ def codebook_report(codebook, features, other=None, seed=0, spare=None):
     Returns:
         `dict`: Figures of the training: `clips_fitted`, `codebook_size`, `leaves_alive` (with a training point),
         `leaves_dead`, and `sizes_by_level`, one dict a level: how many nodes have 0, 1, 2-3, 4-7, ... training clips.
-        On the given features: `leaves_used`, `perplexity`, `tree_flat_agreement` (share whose leaf is the nearest of
-        all live leaves), and the mean squared distance to the leaf as a share of the variance: `quantization_error`,
-        `nearest_leaf_error` (searched flat), `random_error` (spare features drawn as leaves, searched flat) and
-        `flat_error` (flat k-means of these features, begun from the leaves). Where there are too few clips for one of
-        the last two it is `None`, and `skipped` says why, by its name.
+        On the given features, `clips_measured` many: `leaves_used`, `perplexity`, `tree_flat_agreement` (share whose
+        leaf is the nearest of all live leaves), and the mean squared distance to the leaf as a share of the variance:
+        `quantization_error`, `nearest_leaf_error` (searched flat), `random_error` (spare features drawn as leaves,
+        searched flat), `flat_error` (flat k-means of these features, begun from the leaves) and, to compare that with,
+        `refit_error` (a tree of these features). Where there are too few clips for `random_error` or `flat_error` it
+        is `None`, and `skipped` says why, by its name.
         With `other`, `stability`: for each level the adjusted mutual information of the two codebooks' ids, 1 for the
         same partition, 0 for chance.
     """
@@ -41,10 +43,11 @@ def codebook_report(codebook, features, other=None, seed=0, spare=None):
     counts = [codebook.counts(level) for level in range(codebook.config.levels)]
     alive = codebook.centroids()[counts[-1] > 0]
     nearest, flat_ids = flat_search(points, alive)
-    variance = (points - points.mean(0)).square().sum(1).mean().item()
+    variance = (points - points.mean(0)).square().sum(1).mean().item() or 1.0  # of features that are all the same
     distances = {
         "quantization_error": (points - codebook.centroids(ids)).square().sum(1),
         "nearest_leaf_error": nearest,
+        "refit_error": tree_distances(points, codebook.config, seed),
     }
     extra, skipped = 0 if spare is None else len(spare), {}
     if extra >= len(alive):
@@ -58,6 +61,7 @@ def codebook_report(codebook, features, other=None, seed=0, spare=None):
         "leaves_alive": len(alive),
         "leaves_dead": codebook.config.codebook_size - len(alive),
         "sizes_by_level": [size_histogram(level) for level in counts],
+        "clips_measured": len(points),
         "leaves_used": len(used),
         "perplexity": float((-(used * used.log()).sum()).exp()),
         "tree_flat_agreement": float(((counts[-1] > 0).cumsum(0)[ids] - 1 == flat_ids).double().mean()),
@@ -68,7 +72,7 @@ def codebook_report(codebook, features, other=None, seed=0, spare=None):
     elif 2 * PASSES * points.numel() * len(alive) > FLAT_PRODUCTS:
         skipped["flat_error"] = f"{len(alive)} flat clusters of {len(points)} clips would take too long"
     else:
-        report["flat_error"] = float(flat_kmeans_error(points, alive)) / variance
+        report["flat_error"] = float(flat_kmeans_error(points, alive, nearest, flat_ids)) / variance
     report |= {**dict.fromkeys(skipped), "skipped": skipped}
     if other is not None:
         theirs, width = other.encode(features), codebook.config.branches
@@ -93,18 +97,26 @@ def flat_search(points, leaves):
     return (points - leaves[number]).square().sum(1), number
 
 
-def flat_kmeans_error(points, start):
-    """Mean squared distance to the nearest centroid of a flat k-means that starts from given centroids."""
-    bound = points.norm(dim=1).max().item()
-    scale = 2.0 ** np.ceil(np.log2(max(bound, 1e-12)))
-    nodes = torch.zeros(len(points), dtype=torch.long)
-    firsts = range(0, len(points), BLOCK)
-    blocks = [(first, points[first : first + BLOCK], nodes[first : first + BLOCK]) for first in firsts]
-    lloyd = Lloyd(lambda: blocks, lambda block, first: block, points.__getitem__, scale, bound)
-    lloyd.begin_with(start[None])
-    while not lloyd.settled:
-        lloyd.step()
-    return flat_search(points, lloyd.children[0][lloyd.alive[0]])[0].mean()
+def flat_kmeans_error(points, centroids, distance, ids):
+    """Mean squared distance to the nearest centroid of a flat k-means that goes on from given centroids.
+
+    `distance` `(N,)` and `ids` `(N,)` are what [`flat_search`] finds for them.
+    """
+    for _ in range(PASSES):
+        before, counts = distance.mean(), torch.bincount(ids, minlength=len(centroids))
+        centroids = torch.zeros_like(centroids).index_add_(0, ids, points).div_(counts.clamp_min(1)[:, None])
+        empty = (counts == 0).nonzero()[:, 0]
+        centroids[empty] = points[distance.topk(len(empty)).indices]
+        distance, ids = flat_search(points, centroids)
+        if distance.mean() > (1 - SETTLED) * before:
+            break
+    return min(before, distance.mean())
+
+
+def tree_distances(points, config, seed):
+    """Squared distances to the leaf of a tree that is fitted to these points, in their space."""
+    tree = fit_codebook(points, config.levels, config.branches, False, seed, progress=False, alone=True)
+    return (points - tree.centroids(tree.encode(points))).square().sum(1)
 
 
 def adjusted_mutual_information(ids, others, generator, draws=3):

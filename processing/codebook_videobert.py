@@ -217,6 +217,8 @@ class VisualCodebook(PreTrainedModel):
         """
         from torchcodec.encoders import JpegEncoder  # only whoever looks at pictures needs it
 
+        for visual_id in frames:
+            self._check_id(visual_id)
         pictures = [
             JpegEncoder(frames[i].cpu()).to_tensor() if i in frames else None for i in range(self.config.codebook_size)
         ]
@@ -227,14 +229,25 @@ class VisualCodebook(PreTrainedModel):
         self._frames = {"jpeg": jpeg, "ends": sizes.cumsum(0)}
 
     def frame(self, visual_id):
-        """The picture kept with a leaf: `(3, height, width)` uint8, or `None`."""
+        """The picture kept with a leaf: `(3, height, width)` uint8, or `None` if there is none.
+
+        Raises:
+            ValueError: There is no such visual id.
+        """
         from torchcodec.decoders import decode_jpeg
 
+        self._check_id(visual_id)
         if self._frames is None:
             return None
         ends = self._frames["ends"]
         start, end = (int(ends[visual_id - 1]) if visual_id else 0), int(ends[visual_id])
         return decode_jpeg(self._frames["jpeg"][start:end]) if end > start else None
+
+    def _check_id(self, visual_id):
+        if not 0 <= visual_id < self.config.codebook_size:
+            raise ValueError(
+                f"There is no visual id {visual_id}; those of this codebook are 0 to {self.config.codebook_size - 1}."
+            )
 
     def save_pretrained(self, save_directory, **kwargs):
         path = Path(save_directory) / FRAMES_NAME

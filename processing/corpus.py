@@ -1,26 +1,29 @@
 """Many videos to one Hugging Face Dataset of rows: shards, resume, and an error column instead of lost videos.
 
-    videos ──(speech, clips, backbone)──► OUTPUT/features/*.parquet ──(codebook)──► OUTPUT/rows, a saved Dataset
+    videos ──(speech, clips, backbone)──► OUTPUT/features/*.parquet ──(codebook)──► OUTPUT/ids/*.parquet
+                                                                          OUTPUT/rows, a saved Dataset ◄──┘
 
 The expensive first half is written shard by shard, so a killed run goes on where it stopped and the codebook can be
-fitted, or fitted again, at any time. The second half takes seconds.
+fitted, or fitted again, at any time. Features are read in a stream where they lie; what is held is rows with ids.
 """
 
 import hashlib
 import json
-import os
 from collections import Counter
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import torch
 from accelerate import PartialState
 from accelerate.utils import tqdm
-from datasets import Dataset, Features, List, Value, load_dataset
+from datasets import Dataset, Features, List, Value
 
 from .codebook_fitting import fit_codebook, save_whole
 from .codebook_videobert import VisualCodebook
-from .feature_shards import FeatureShards
+from .feature_shards import FeatureShards, find_shards, open_shard, rows_by_video, write_ids, write_whole
 
 VIDEO_ENDINGS = {".mp4", ".mkv", ".webm", ".avi", ".mov", ".m4v", ".mpg", ".mpeg", ".ts", ".flv", ".wmv", ".3gp"}
 SENTENCES = List({"text": Value("string"), "start": Value("float64"), "end": Value("float64")})
@@ -74,7 +77,7 @@ def build_corpus(
         videos (`dict[str, pathlib.Path]`): Path by video id, as of [`find_videos`].
         processor ([`VideoBertProcessor`]): With `asr_model` and `backbone`. Without a codebook, one is fitted and put
             into the processor, whose tokenizer gets the visual tokens.
-        output_dir (`str` or `os.PathLike`): Gets `features/`, `rows/`, and `codebook/` where one is fitted.
+        output_dir (`str` or `os.PathLike`): Gets `features/`, `ids/`, `rows/`, and `codebook/` where one is fitted.
         fit_on (callable, *optional*): From the set of ids of the videos that could be read to the set of those that a
             codebook is fitted on, so that held-out ones can stay out of it; by default all.
         levels, branches (`int`): Shape of the codebook where one is fitted; 4 and 12 in the paper.
@@ -87,17 +90,13 @@ def build_corpus(
         [`datasets.Dataset`]: One row a video, in the order of `videos`; the `error` of a bad one says what is wrong.
 
     Raises:
-        ValueError: The folder was begun with another speech model, backbone or shape of the codebook, or there are no
-            clips to fit.
+        ValueError: The folder was begun with other settings of speech, clips or backbone or another shape of the
+            codebook, or there are no clips to fit.
     """
     output_dir = Path(output_dir)
-    described = extract_features(videos, processor, output_dir / "features", shard_size, subtitles)
-    # A video that was tried again stands in several shards: the row without an error wins, then one that was opened.
-    names, errors, durations = (described[name][:] for name in ("video_id", "error", "duration"))
-    worth = [(error is None, duration is not None) for error, duration in zip(errors, durations, strict=True)]
-    place = {names[number]: number for number in sorted(range(len(names)), key=worth.__getitem__)}
-    rows = [place[video_id] for video_id in videos]
-    described = described.select(rows)
+    shards = output_dir / "features"
+    extract_features(videos, processor, shards, shard_size, subtitles)
+    rows = rows_by_video(shards)
     if processor.codebook is None and (output_dir / "codebook" / "config.json").exists():
         codebook = VisualCodebook.from_pretrained(output_dir / "codebook")
         if (fitted := (codebook.config.levels, codebook.config.branches)) != (levels, branches):
@@ -107,82 +106,86 @@ def build_corpus(
             )
         processor.add_codebook(codebook)
     elif processor.codebook is None:
-        clips = clips_to_fit(described, fit_on, output_dir / "features", rows)
+        clips = clips_to_fit(shards, {video_id: rows[video_id] for video_id in videos}, fit_on)
         # Of several processes the first builds a corpus before the others, which wait for it.
         codebook = fit_codebook(clips, levels, branches, seed=seed, backbone=named(processor.backbone), alone=True)
         save_whole(codebook, output_dir / "codebook")
         processor.add_codebook(codebook)
-    dataset = described.map(
-        tokenize_features,
-        fn_kwargs={"codebook": processor.codebook},
-        remove_columns="features",
-        features=ROW_FEATURES,
-        desc="Visual ids",
-    )
+    write_ids(processor.codebook, shards, output_dir / "ids", list(rows.values()))
+    dataset = load_rows([output_dir / "ids" / path.name for path in find_shards(shards)], videos)
     if PartialState().is_main_process:
         dataset.save_to_disk(output_dir / "rows")
     return dataset
 
 
-def clips_to_fit(described, fit_on, folder, rows):
-    """The features that a codebook is fitted on: an array in the order of videos, or shards where there are many.
+def clips_to_fit(shards, rows, fit_on):
+    """The features that a codebook is fitted on: a tensor in the order of videos, or shards where there are many.
 
-    `rows` are the numbers that the described videos have in the shards of `folder`.
+    `rows` are the numbers of the rows of the videos, by their ids.
     """
-    tables = described.select_columns("features").with_format("arrow").iter(64)
-    clips = [count for table in tables for count in pc.list_value_length(table["features"]).to_pylist()]
-    named = zip(described["video_id"], clips, described["sentences"], strict=True)
-    readable = {video_id for video_id, count, sentences in named if count or sentences}
+    source = FeatureShards(shards, rows=list(rows.values()))
+    counts = (count for piece in range(source.num_pieces) for count in source.counts(piece))
+    clips = dict(zip(sorted(rows.values()), counts, strict=True))
+    said = [
+        count
+        for path in find_shards(shards)
+        for count in pc.list_value_length(pq.read_table(path, columns=["sentences"])["sentences"]).to_pylist()
+    ]
+    readable = {video_id for video_id, row in rows.items() if clips[row] or said[row]}
     chosen = readable if fit_on is None else fit_on(readable)
-    names = described["video_id"][:]
-    numbers = [number for number, count in enumerate(clips) if count and names[number] in chosen]
+    numbers = [row for video_id, row in rows.items() if clips[row] and video_id in chosen]
     if not numbers:
-        raise ValueError(f"None of {len(described)} videos gave a feature to fit a codebook on.")
-    if sum(clips[number] for number in numbers) > CLIPS_IN_MEMORY:
-        return FeatureShards(folder, rows=[rows[number] for number in numbers])
-    return np.concatenate(list(described.select(numbers).with_format("numpy")["features"]))
+        raise ValueError(f"None of {len(rows)} videos gave a feature to fit a codebook on.")
+    source = FeatureShards(shards, rows=numbers)
+    if sum(clips[row] for row in numbers) > CLIPS_IN_MEMORY:
+        return source
+    features = torch.cat([block for piece in range(source.num_pieces) for block in source.read(piece)])
+    parts = dict(zip(sorted(numbers), features.split([clips[row] for row in sorted(numbers)]), strict=True))
+    return torch.cat([parts[row] for row in numbers])
+
+
+def load_rows(shards, videos):
+    """The rows of some videos, in their order, out of shards of ids."""
+    tables = [pq.read_table(path, columns=list(ROW_FEATURES)) for path in shards]
+    table = pa.concat_tables([table.cast(ROW_FEATURES.arrow_schema) for table in tables])
+    place = {video_id: number for number, video_id in enumerate(table["video_id"].to_pylist())}
+    return Dataset(table).select([place[video_id] for video_id in videos])
 
 
 def extract_features(videos, processor, folder, shard_size=16, subtitles=None):
     """Describes the videos that no shard of the folder holds without an error yet, `shard_size` to a new shard.
 
     A shard is named after what is in it, so several processes may fill one folder with different videos.
-
-    Returns:
-        [`datasets.Dataset`]: The rows of all shards, with `features` in the place of `visual_ids`.
     """
-    folder, subtitles = Path(folder), subtitles or {}
+    folder, subtitled = Path(folder), subtitles or {}
     folder.mkdir(parents=True, exist_ok=True)
-    check_settings(folder / "settings.json", processor)
-    rows = load_features(folder).select_columns(["video_id", "error"]) if any(folder.glob("*.parquet")) else []
-    tried = {row["video_id"] for row in rows}
+    check_settings(folder / "settings.json", processor, subtitles)
+    tables = [open_shard(path).read(columns=["video_id", "error"]) for path in folder.glob("*.parquet")]
+    tried = {row["video_id"] for table in tables for row in table.to_pylist()}
+    good = {row["video_id"] for table in tables for row in table.to_pylist() if row["error"] is None}
     # Of several processes only the first tries again what failed: the others come when it has.
-    again = {row["video_id"] for row in rows if row["error"] is not None} if PartialState().is_main_process else set()
-    again -= {row["video_id"] for row in rows if row["error"] is None}
+    again = tried - good if PartialState().is_main_process else set()
     todo = [video_id for video_id in videos if video_id not in tried]
     todo += [video_id for video_id in videos if video_id in again]  # what keeps failing must not hold up the rest
     with tqdm(total=len(todo), desc="Videos", unit="video") as bar:
         for start in range(0, len(todo), shard_size):
             names = todo[start : start + shard_size]
             described = processor.describe(
-                [videos[name] for name in names], names, [subtitles.get(name) for name in names]
+                [videos[name] for name in names], names, [subtitled.get(name) for name in names]
             )
             content = repr([(row["video_id"], row["error"]) for row in described])
             write_shard(described, folder / f"{hashlib.sha256(content.encode()).hexdigest()[:16]}.parquet")
             bar.update(len(names))
-    return load_features(folder)
 
 
 def write_shard(described, path):
-    """Writes under another name and renames, so that a shard is whole or absent."""
+    """Writes rows with their features, whole or not at all."""
     features, described = Features({**DESCRIPTION, "features": List(List(Value("float16")))}), map(halved, described)
     columns = {name: [] for name in features}
     for row in described:
         for name, column in columns.items():
             column.append(row[name])
-    unfinished = path.with_suffix(".unfinished")
-    Dataset.from_dict(columns, features=features).to_parquet(unfinished)
-    os.replace(unfinished, path)
+    write_whole(path, Dataset.from_dict(columns, features=features).to_parquet)
 
 
 def halved(row):
@@ -199,26 +202,27 @@ def halved(row):
     return {**row, "features": list(half[: bad[0]]), "error": error}
 
 
-def load_features(folder):
-    """The shards of a folder as one Dataset, read where they lie."""
-    shards = [str(shard) for shard in sorted(Path(folder).glob("*.parquet"))]
-    return load_dataset("parquet", data_files=shards, split="train", cache_dir=str(Path(folder) / ".cache"))
-
-
-def tokenize_features(row, codebook):
-    """The visual ids of a described video."""
-    features = np.asarray(row["features"], dtype=np.float32).reshape(-1, codebook.config.feature_size)
-    return {"visual_ids": codebook.encode(features).tolist()}
-
-
-def check_settings(path, processor):
-    """Features of two networks, or sentences of two languages, must not be mixed in one folder."""
-    settings = {"asr_model": str(processor.asr_model), "backbone": str(processor.backbone)}
-    settings |= {name: value for name, value in (processor.asr_options or {}).items() if name in ("language", "task")}
-    if not path.exists():
-        path.write_text(json.dumps(settings))
-    elif (before := json.loads(path.read_text())) != settings:
-        raise ValueError(f"{path.parent} was begun with {before}, not with {settings}; use another output folder.")
+def check_settings(path, processor, subtitles):
+    """What was described with other settings, features of two networks or sentences of two languages, must not be
+    mixed in one folder."""
+    heard, seen = processor.asr_options or {}, processor.video_processor
+    settings = {
+        "asr_model": str(processor.asr_model),
+        "language": heard.get("language"),
+        "task": heard.get("task"),
+        "subtitles": subtitles is not None,
+        "backbone": str(processor.backbone),
+        "dtype": str(processor.dtype).removeprefix("torch."),
+        "fps": seen.fps,
+        "clip_seconds": seen.clip_seconds,
+    }
+    # An older folder tells neither languages that were left open nor settings of clips.
+    before = {"language": None, "task": None, **json.loads(path.read_text())} if path.exists() else {}
+    unequal = [name for name, value in settings.items() if before.get(name, value) != value]
+    if unequal:
+        changes = ", ".join(f"{name} {before[name]!r}, not with {settings[name]!r}" for name in unequal)
+        raise ValueError(f"{path.parent} was begun with {changes}; ask for the same, or use another output folder.")
+    write_whole(path, lambda unfinished: unfinished.write_text(json.dumps(settings)))
 
 
 def named(model):

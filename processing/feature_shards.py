@@ -1,14 +1,18 @@
 """Features for a codebook fit, from memory or from Parquet shards: read piece by piece, never held whole."""
 
+import functools
 import hashlib
+import json
 import os
 from pathlib import Path
+from uuid import uuid4
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import torch
+from accelerate.utils import tqdm
 
 BLOCK_ROWS = 1024  # clips read and compared at once: 1024-wide ones, 4 MB a core, stay in the processor's cache
 
@@ -25,9 +29,10 @@ class FeatureArray:
 
     def __init__(self, array):
         self.array = torch.as_tensor(array)
-        if self.array.ndim != 2 or not len(self.array):
+        if self.array.ndim != 2 or not self.array.numel():
             raise ValueError(
-                f"Features have shape {tuple(self.array.shape)}; a codebook needs (clips, feature_size), clips > 0."
+                f"Features have shape {tuple(self.array.shape)}; a codebook needs (clips, feature_size), clips > 0 "
+                "and feature_size > 0."
             )
         self.feature_size = self.array.shape[1]
         self.num_pieces = -(-len(self.array) // BLOCK_ROWS)
@@ -52,26 +57,53 @@ class FeatureShards:
         column (`str`): The column of the features.
 
     Raises:
-        ValueError: No shard, a shard without that column, no feature at all, or features of unequal width.
+        ValueError: No shard, one that is no Parquet file, or one without such a column; when they are read, features
+            of unequal width.
     """
 
     def __init__(self, shards, rows=None, column="features"):
-        self.column, self.rows, self.feature_size = column, None if rows is None else np.sort(rows), None
-        self.pieces = []  # file, row group, number of its first row
-        first = 0
-        for path in find_shards(shards):
-            file = pq.ParquetFile(path)
+        self.column, self.rows = column, None if rows is None else np.sort(np.asarray(rows, dtype=np.int64))
+        self.pieces, self._width = [], None  # file, row group, number of its first row
+        self.paths, first = find_shards(shards), 0
+        for path in self.paths:
+            file = open_shard(path)
             if column not in file.schema_arrow.names:
                 raise ValueError(f"{path} has no column {column!r}; its columns are {file.schema_arrow.names}.")
+            if not pa.types.is_nested(kind := file.schema_arrow.field(column).type):
+                raise ValueError(f"{path}: {column!r} holds {kind}; a feature is a list of numbers.")
             for group in range(file.num_row_groups):
                 self.pieces.append((path, group, first))
                 first += file.metadata.row_group(group).num_rows
         self.num_pieces = len(self.pieces)
-        blocks = (block for piece in range(self.num_pieces) for block in self.read(piece))
-        if next(blocks, None) is None:
-            raise ValueError(
-                f"{len(self.pieces)} row groups of {shards} hold no feature; a codebook needs at least one."
-            )
+
+    @functools.cached_property
+    def feature_size(self):
+        """Width of a feature, which the first one tells.
+
+        Raises:
+            ValueError: There is no feature.
+        """
+        for piece in range(self.num_pieces):
+            for block in self.read(piece):
+                return block.shape[1]
+        raise ValueError(
+            f"{self.num_pieces} row groups of {', '.join(map(str, self.paths))} hold no feature; "
+            "a codebook needs at least one."
+        )
+
+    def signature(self):
+        """Tells these features from others, wherever they lie, without reading them.
+
+        Returns:
+            `str`: How many files there are, of how many rows, and a hash of what the files' footers say of their
+            columns (sizes, least and largest values) and of the rows that are read.
+        """
+        footers = [pq.read_metadata(path).to_dict() for path in self.paths]
+        parts = hashlib.sha256(json.dumps(footers, default=repr).encode())
+        if self.rows is not None:
+            parts.update(self.rows.tobytes())
+        rows = sum(footer["num_rows"] for footer in footers) if self.rows is None else len(self.rows)
+        return f"{len(footers)} files, {rows} rows, {parts.hexdigest()[:16]}"
 
     def name(self, piece):
         path, group, _ = self.pieces[piece]
@@ -79,10 +111,14 @@ class FeatureShards:
 
     def read(self, piece):
         """The features of one piece, in order, as tensors `(clips, feature_size)` of about `BLOCK_ROWS` clips."""
-        for batch in self._batches(piece, [self.column]):
-            block = self._tensor(batch[self.column], piece)
+        for _, block in self.read_rows(piece):
             if len(block):
                 yield from block.split(BLOCK_ROWS)
+
+    def read_rows(self, piece):
+        """The same, with how many clips each row has: a list, and the features of all of them."""
+        for batch in self._batches(piece, [self.column]):
+            yield self._counts(batch[self.column]), self._tensor(batch[self.column], piece)
 
     def take(self, rows, sizes):
         """The features of some clips, block by block; `rows` ascending, where piece i holds `sizes[i]` clips."""
@@ -101,7 +137,16 @@ class FeatureShards:
         return [sum(self.counts(piece)) for piece in range(self.num_pieces)]
 
     def clips(self):
-        """Where every clip comes from, in order: `(video_id, number of the clip in its video)`."""
+        """Where every clip comes from, in order: `(video_id, number of the clip in its video)`.
+
+        Raises:
+            ValueError: The shards do not tell.
+        """
+        for path in self.paths:
+            if "video_id" not in (names := pq.read_schema(path).names):
+                raise ValueError(
+                    f"{path} has no column 'video_id', which tells of what its features are; it has {names}."
+                )
         for piece in range(self.num_pieces):
             for batch in self._batches(piece, [self.column, "video_id"]):
                 for video_id, count in zip(
@@ -115,11 +160,13 @@ class FeatureShards:
             layout = file.metadata.row_group(group)
             leaves = [layout.column(i) for i in range(layout.num_columns)]
             values = sum(leaf.num_values for leaf in leaves if leaf.path_in_schema.split(".")[0] == self.column)
-            at_once = max(1, BLOCK_ROWS * layout.num_rows * (self.feature_size or 1024) // max(1, values))
+            at_once = max(1, BLOCK_ROWS * layout.num_rows * (self._width or 1024) // max(1, values))
             for batch in file.iter_batches(at_once, row_groups=[group], columns=columns):
-                numbers = np.arange(first, first + len(batch))
-                first += len(batch)
-                yield batch if self.rows is None else batch.filter(pa.array(np.isin(numbers, self.rows)))
+                if self.rows is not None:
+                    low, high = np.searchsorted(self.rows, [first, first + len(batch)])
+                    wanted, first = self.rows[low:high] - first, first + len(batch)
+                    batch = batch if len(wanted) == len(batch) else batch.take(pa.array(wanted))
+                yield batch
 
     def counts(self, piece):
         """Clips of every row of a piece."""
@@ -136,30 +183,57 @@ class FeatureShards:
         while pa.types.is_nested(column.type.value_type):
             column = column.flatten()
         widths = pc.unique(pc.list_value_length(column)).to_pylist()
-        if self.feature_size is None and len(widths) == 1:
-            self.feature_size = widths[0]
-        if any(width != self.feature_size for width in widths):
+        if self._width is None and len(widths) == 1:
+            self._width = widths[0]
+        if any(width != self._width for width in widths):
             raise ValueError(
                 f"{self.name(piece)}: features of width {widths}; "
-                f"a codebook takes features of one width{f', here {self.feature_size}' if self.feature_size else ''}."
+                f"a codebook takes features of one width{f', here {self._width}' if self._width else ''}."
             )
         values = column.flatten().to_numpy(zero_copy_only=False)
-        return torch.from_numpy(np.require(values, requirements="W")).view(-1, self.feature_size or 1)
+        return torch.from_numpy(np.require(values, requirements="W")).view(-1, self._width or 1)
 
 
-def write_ids(codebook, shards, folder):
+def rows_by_video(shards):
+    """The rows that count: a video that was tried again, or by two processes, stands in several.
+
+    Args:
+        shards (path or list of paths): Parquet files, or folders of them, as of [`processing.corpus`].
+
+    Returns:
+        `dict[str, int]`: By video id the number of a row, counted through all files: the last one without an error, or
+        else the last one of a video that could be opened, or else the last one. `None` where the rows are not those of
+        videos, but of single clips or without a `video_id`.
+    """
+    best, first = {}, 0
+    for path in find_shards(shards):
+        file = open_shard(path)
+        names, kinds = file.schema_arrow.names, file.schema_arrow.types
+        depth = str(kinds[names.index("features")]).count("list<") if "features" in names else 0
+        if "video_id" not in names or depth < 2:
+            return None
+        rows = file.read(columns=[name for name in ("video_id", "error", "duration") if name in names]).to_pylist()
+        for number, row in enumerate(rows, first):
+            worth = (row.get("error") is None, row.get("duration") is not None, number)
+            best[row["video_id"]] = max(worth, best.get(row["video_id"], worth))
+        first += len(rows)
+    return {video_id: number for video_id, (_, _, number) in best.items()}
+
+
+def write_ids(codebook, shards, folder, rows=None):
     """Writes, for every shard of features, one of the same rows with `visual_ids` in the place of the features.
 
-    A shard of ids is whole or absent, and notes which codebook it is of: one of this codebook is left as it is, one of
-    another is written again.
+    A shard of ids is whole or absent, and notes which codebook and rows it is of: one of these is left as it is, one
+    of others is written again.
 
     Args:
         codebook ([`VisualCodebook`]): Feature to visual id.
         shards (path or list of paths): Parquet files, or folders of them.
         folder (`str` or `os.PathLike`): Gets the new ones, under the same names.
+        rows (sequence of `int`, *optional*): Write only the rows with these numbers, counted through all files.
 
     Raises:
-        ValueError: Two shards of one name, of which one would be lost.
+        ValueError: Two shards of one name, of which one would be lost, or a feature that the codebook does not take.
     """
     folder, paths, made_with = Path(folder), {}, {b"codebook": fingerprint(codebook)}
     for path in find_shards(shards):
@@ -169,24 +243,37 @@ def write_ids(codebook, shards, folder):
             )
         paths[path.name] = path
     folder.mkdir(parents=True, exist_ok=True)
-    for name, path in paths.items():
+    rows, first = None if rows is None else np.sort(rows), 0
+    for name, path in tqdm(paths.items(), desc="Visual ids", unit="shard"):
+        there = np.arange(pq.read_metadata(path).num_rows)
+        own = there if rows is None else there[np.isin(there + first, rows)]
+        first += len(there)
+        noted = made_with | {b"rows": hashlib.sha256(own.tobytes()).hexdigest().encode()}
         target = folder / name
-        if target.exists() and made_with.items() <= (pq.read_schema(target).metadata or {}).items():
-            continue
-        source, others = FeatureShards(path), [name for name in pq.read_schema(path).names if name != "features"]
-        blocks = [
-            codebook.encode(block).int().cpu().numpy()
-            for piece in range(source.num_pieces)
-            for block in source.read(piece)
-        ]
-        counts = [count for piece in range(source.num_pieces) for count in source.counts(piece)]
-        ends = np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)
-        ids = pa.ListArray.from_arrays(ends, np.concatenate(blocks))
-        unfinished = target.with_name(f"{target.name}.unfinished")
-        table = pq.read_table(path, columns=others).append_column("visual_ids", ids)
-        # Notes of the shard's own columns, such as those of `datasets`, would not fit the new ones.
-        pq.write_table(table.replace_schema_metadata(made_with), unfinished)
-        os.replace(unfinished, target)
+        if not target.exists() or not noted.items() <= (pq.read_schema(target).metadata or {}).items():
+            # Notes of the shard's own columns, such as those of `datasets`, would not fit the new ones.
+            table = with_ids(codebook, path, own).replace_schema_metadata(noted)
+            write_whole(target, functools.partial(pq.write_table, table))
+
+
+def with_ids(codebook, path, rows):
+    """Some rows of a shard, with `visual_ids` in the place of the features."""
+    source, counts, ids = FeatureShards(path, rows), [0], [np.zeros(0, dtype=np.int32)]
+    for piece in range(source.num_pieces):
+        for clips, features in source.read_rows(piece):
+            counts += clips
+            if len(features):
+                try:
+                    ids.append(codebook.encode(features).int().cpu().numpy())
+                except ValueError as error:
+                    raise ValueError(f"{source.name(piece)}: {error}") from None
+    ends = np.cumsum(counts).astype(np.int32)
+    others = [name for name in pq.read_schema(path).names if name != "features"]
+    return (
+        pq.read_table(path, columns=others)
+        .take(pa.array(rows))
+        .append_column("visual_ids", pa.ListArray.from_arrays(ends, np.concatenate(ids)))
+    )
 
 
 def fingerprint(codebook):
@@ -199,6 +286,14 @@ def fingerprint(codebook):
     return parts.hexdigest().encode()
 
 
+def open_shard(path):
+    """A Parquet file, opened; a ValueError names one that cannot be."""
+    try:
+        return pq.ParquetFile(path)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise ValueError(f"{path} cannot be read as a Parquet file: {error}") from None
+
+
 def find_shards(shards):
     """The Parquet files of a list of files and folders, in order."""
     shards = [shards] if isinstance(shards, (str, Path)) else list(shards)
@@ -208,3 +303,13 @@ def find_shards(shards):
     if not found:
         raise ValueError(f"There is no Parquet file in {', '.join(map(str, shards))}.")
     return found
+
+
+def write_whole(path, write):
+    """Writes under another name, which no other process takes, and renames: a file is whole or absent."""
+    unfinished = path.with_name(f"{path.name}.{uuid4().hex[:12]}.unfinished")
+    try:
+        write(unfinished)
+        os.replace(unfinished, path)
+    finally:
+        unfinished.unlink(missing_ok=True)

@@ -55,17 +55,27 @@ def kmeans(points, sizes, uniforms):
     if points.shape[1] <= first:
         gram = gram_matrix(centred)
         norms = gram.diagonal(dim1=1, dim2=2)
-        return lloyd(gram.matmul, norms, valid, spread_start(gram, norms, valid, uniforms), clusters)
+
+        def in_gram(weights):
+            products = gram @ weights
+            return products, (weights * products).sum(1)
+
+        return lloyd(in_gram, norms, valid, spread_start(gram, norms, valid, uniforms), clusters)
     start = pad(kmeans(points[:, :first], sizes.clamp_max(first), uniforms), (0, points.shape[1] - first), value=-1)
-    norms = centred.norm(dim=2).square()
-    return lloyd(lambda weights: (weights.mT @ centred @ centred.mT).mT, norms, valid, start, clusters, SETTLED)
+
+    def in_features(weights):
+        means = weights.mT @ centred
+        return (means @ centred.mT).mT, means.square().sum(2)
+
+    return lloyd(in_features, centred.norm(dim=2).square(), valid, start, clusters, SETTLED)
 
 
-def lloyd(times, norms, valid, labels, clusters, settled=None):
+def lloyd(compare, norms, valid, labels, clusters, settled=None):
     """Lloyd's iterations without the points themselves.
 
     Args:
-        times (callable): Products of all points with weighted sums of all points, whose weights are `(B, M, K)`.
+        compare (callable): From weights `(B, M, K)` to the products `(B, M, K)` of all points with the sums of all
+            points by these weights, and to the squared lengths `(B, K)` of the sums.
         norms (`torch.FloatTensor` of shape `(B, M)`): Squared lengths of the points.
         valid (`torch.BoolTensor` of shape `(B, M)`): Which points are there.
         labels (`torch.LongTensor` of shape `(B, M)`): The start; -1 for points that are not yet in a cluster.
@@ -81,15 +91,15 @@ def lloyd(times, norms, valid, labels, clusters, settled=None):
         members = one_hot(labels, clusters)
         counts = members.sum(1)
         weights = members / counts.clamp_min(1)[:, None]
-        products = times(weights)  # of every point with every cluster's mean
-        distance = (weights * products).sum(1)[:, None] - 2 * products
-        least, found = distance.masked_fill(counts[:, None] == 0, torch.inf).min(2)
-        least = least + norms
-        found = refill_empty(found.masked_fill(~valid, -1), least, norms, clusters)
+        products, squares = compare(weights)
+        distance = (squares[:, None] - 2 * products).masked_fill(counts[:, None] == 0, torch.inf)
+        least, found = distance.min(2)
+        least, found = least + norms, found.masked_fill(~valid, -1)
+        refilled = refill_empty(found, least, norms, clusters)
         if torch.equal(found, labels):
             break
         labels, now = found, least[valid].sum()
-        if settled and before - now <= settled * now:
+        if settled and not refilled and before - now <= settled * now:
             break
         before = now
     return labels
@@ -141,9 +151,12 @@ def refill_empty(labels, distance, norms, clusters):
     """Gives an empty cluster the point farthest from its own centre, out of a cluster that can spare one.
 
     Args:
-        labels, distance, norms (`torch.Tensor` of shape `(B, M)`): Every point's cluster (-1 at padding), squared
-            distance to it, and squared length.
+        labels, distance, norms (`torch.Tensor` of shape `(B, M)`): Every point's cluster (-1 at padding; is changed),
+            squared distance to it, and squared length.
         clusters (`int`): K.
+
+    Returns:
+        `bool`: Whether there was such a point.
     """
     sizes = one_hot(labels, clusters).sum(1)
     apart = (labels >= 0) & (distance > 2 * SAME_POINT * norms)
@@ -157,7 +170,7 @@ def refill_empty(labels, distance, norms, clusters):
             sizes[node, labels[node, farthest]] -= 1
             sizes[node, empty] += 1
             labels[node, farthest] = empty
-    return labels
+    return bool(needy.any())
 
 
 def split_by(points, uniforms):

@@ -8,6 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from processing import nearest_videobert
 from processing.codebook_fitting import fit_codebook
 from processing.codebook_report import codebook_report
 from processing.codebook_videobert import VisualCodebook, VisualCodebookConfig
@@ -146,6 +147,29 @@ def test_small_and_large_calls_give_the_same_ids():
     assert torch.equal(torch.cat([codebook.encode(features[i : i + 1]) for i in range(100)]), ids[:100])
     assert torch.equal(codebook.encode(features.half().float(), batch_size=999), codebook.encode(features.half()))
     assert torch.equal(codebook.encode(features, batch_size=301), ids)
+
+
+@pytest.mark.parametrize("width", [20, 21, 23])
+def test_ids_do_not_hang_on_how_products_are_computed(width, monkeypatch):
+    """torch's grouped product, which differs between devices, and one plain product a node: the same ids, to the bit.
+
+    Of a width that is no multiple of four, too, which the grouped product only takes padded.
+    """
+    features = torch.randn(3000, width, generator=torch.Generator().manual_seed(0))
+    codebook = fit(features, levels=3, branches=7)
+    ids, calls = codebook.encode(features), []
+
+    def grouped(points, children, offs):
+        calls.append(len(points))
+        parts = points.double().split(offs.diff(prepend=offs.new_zeros(1)).tolist())
+        return torch.cat([part @ kids for part, kids in zip(parts, children.double(), strict=True)]).float()
+
+    points, node = codebook.prepare(features), ids // 7
+    children = codebook.siblings(2)
+    ours = nearest_videobert.grouped_products(points, node, children)
+    assert torch.allclose(ours, torch.einsum("nd,nkd->nk", points, children[node]), atol=1e-5)
+    monkeypatch.setattr(torch.nn.functional, "grouped_mm", grouped)
+    assert torch.equal(codebook.encode(features), ids) and sum(calls) == 2 * len(features)
 
 
 def test_autocast_does_not_change_ids():

@@ -1,27 +1,32 @@
 """Protects the corpus: one row a video whatever happens, shards that resume after a kill, settings that never mix."""
 
+import json
 import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import torch
 from datasets import load_from_disk
 
 from processing.codebook_videobert import VisualCodebook
-from processing.corpus import build_corpus, extract_features, find_videos, load_features, named
+from processing.corpus import build_corpus, extract_features, find_videos, named
+from processing.feature_shards import rows_by_video
 
 
 class StandIn:
     """Describes a video without looking at it: features from its name's number; counts how often it is asked."""
 
     asr_model, backbone, codebook = "models/ears", "models/eyes", None
-    asr_options = None
+    asr_options, dtype = None, "float32"
 
     def __init__(self, killed_after=None):
         self.asked, self.given, self.killed_after = [], [], killed_after
+        self.video_processor = SimpleNamespace(fps=20, clip_seconds=1.5)
 
     def describe(self, videos, names, subtitles):
         if self.killed_after is not None and len(self.asked) >= self.killed_after:
@@ -80,14 +85,14 @@ def test_new_videos_are_added_to_an_old_folder(tmp_path):
     second = StandIn()
     extract_features(videos(5), second, tmp_path)
     assert second.asked == ["v3", "v4", "v0"]
-    assert set(load_features(tmp_path)["video_id"]) == set(videos(5))
+    assert set(rows_by_video(tmp_path)) == set(videos(5))
 
 
 def test_features_of_two_networks_never_mix(tmp_path):
     extract_features(videos(2), StandIn(), tmp_path)
     other = StandIn()
     other.backbone = "models/other_eyes"
-    with pytest.raises(ValueError, match="begun with .*'models/eyes'.* not with .*'models/other_eyes'"):
+    with pytest.raises(ValueError, match="begun with backbone 'models/eyes', not with 'models/other_eyes'"):
         extract_features(videos(3), other, tmp_path)
 
 
@@ -99,12 +104,46 @@ def test_folders_of_this_machine_are_not_told(tmp_path):
     assert named(f"torchvision/s3d+{tmp_path}/i3d:frames=3") == "torchvision/s3d+i3d:frames=3"
 
 
-def test_sentences_of_two_languages_never_mix(tmp_path):
-    extract_features(videos(2), StandIn(), tmp_path)
+OTHERS = {
+    "language": (None, "de", lambda other: setattr(other, "asr_options", {"language": "de", "batch_size": 4})),
+    "fps": (20, 10, lambda other: setattr(other.video_processor, "fps", 10)),
+    "clip_seconds": (1.5, 2.0, lambda other: setattr(other.video_processor, "clip_seconds", 2.0)),
+    "dtype": ("float32", "bfloat16", lambda other: setattr(other, "dtype", torch.bfloat16)),
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_what_was_described_otherwise_never_mixes(tmp_path, name):
+    """One error that names the setting, what it was and what it is; and the folder stays as it was begun."""
+    before, now, change = OTHERS[name]
     other = StandIn()
-    other.asr_options = {"language": "de", "batch_size": 4}
-    with pytest.raises(ValueError, match="begun with .*not with .*'language': 'de'"):
+    change(other)
+    extract_features(videos(2), StandIn(), tmp_path)
+    with pytest.raises(ValueError, match=f"was begun with {name} {before!r}, not with {now!r}; ask for the same"):
         extract_features(videos(3), other, tmp_path)
+    assert not other.asked
+    extract_features(videos(3), StandIn(), tmp_path)
+
+
+def test_subtitles_and_hearing_never_mix(tmp_path):
+    """A folder whose videos were all heard is not continued with subtitles; new subtitles of new videos are fine."""
+    extract_features(videos(2), StandIn(), tmp_path / "heard")
+    with pytest.raises(ValueError, match="begun with subtitles False, not with True"):
+        extract_features(videos(3), StandIn(), tmp_path / "heard", subtitles={"v2": "v2.srt"})
+    extract_features(videos(2), StandIn(), tmp_path / "read", subtitles={})
+    extract_features(videos(3), StandIn(), tmp_path / "read", subtitles={"v2": "v2.srt"})
+
+
+def test_folders_begun_before_a_setting_was_noted_go_on(tmp_path):
+    """What is noted must be the same; what an older version did not note is taken for the same, and noted now."""
+    path = tmp_path / "settings.json"
+    path.write_text(json.dumps({"asr_model": "models/ears", "backbone": "models/eyes", "language": "de"}))
+    processor = StandIn()
+    with pytest.raises(ValueError, match="begun with language 'de', not with None"):
+        extract_features(videos(2), processor, tmp_path)
+    processor.asr_options = {"language": "de"}
+    extract_features(videos(2), processor, tmp_path)
+    assert json.loads(path.read_text())["fps"] == 20
 
 
 def test_subtitles_reach_the_videos_they_belong_to(tmp_path):
@@ -201,8 +240,46 @@ def test_a_feature_too_large_for_its_shard_is_an_error_of_its_row(tmp_path):
     assert rows[5]["error"] is None
 
 
+def test_features_lie_on_the_disk_once(tmp_path):
+    """A copy of them in a cache would be made at every change: of a large corpus, a hundred gigabytes."""
+    for count in (4, 7):
+        build_corpus(videos(count), StandIn(), tmp_path, levels=1, branches=3, shard_size=2)
+    kinds = {path.suffix for path in (tmp_path / "features").rglob("*") if path.is_file()}
+    assert kinds == {".json", ".parquet"} and {path.name for path in tmp_path.iterdir()} == {
+        "features",
+        "codebook",
+        "ids",
+        "rows",
+    }
+
+
+def test_only_what_is_new_gets_ids(tmp_path):
+    """Shards of ids whose codebook and rows are the same stay; one whose row was superseded is written again."""
+    build_corpus(videos(5), StandIn(), tmp_path, levels=1, branches=3)
+    repaired = StandIn()
+    repaired.row = lambda name: {**StandIn().row("v2" if name == "v0" else name), "video_id": name}
+    dates = []
+    for count in (5, 5, 6):
+        dates.append({path.name: path.stat().st_mtime_ns for path in (tmp_path / "ids").iterdir()})
+        build_corpus(videos(count), repaired, tmp_path, levels=1, branches=3)
+    (first,) = dates[0]
+    assert dates[1][first] > dates[0][first] and dates[2] == dates[1]
+    after = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "ids").iterdir()}
+    assert dates[1].items() < after.items()
+    names = [row["video_id"] for path in (tmp_path / "ids").iterdir() for row in pq.read_table(path).to_pylist()]
+    assert sorted(names) == list(videos(6))
+
+
+def test_a_corpus_without_any_feature_has_rows(tmp_path):
+    """With a codebook at hand, videos that failed or only speak are rows as all others are."""
+    processor = StandIn()
+    build_corpus(videos(4), processor, tmp_path / "whole", levels=1, branches=3)
+    rows = build_corpus(videos(1), processor, tmp_path / "failed")
+    assert rows["visual_ids"][:] == [[]] and rows["error"][:] == ["v0: not a readable video"]
+
+
 FIRST_OF_TWO = """
-import faulthandler, sys
+import faulthandler, os, sys
 faulthandler.dump_traceback_later(90, exit=True)
 sys.path[:0] = [{root!r}, {tests!r}]
 from accelerate import Accelerator
@@ -212,6 +289,7 @@ accelerator = Accelerator()
 assert accelerator.num_processes == 2
 with accelerator.main_process_first():
     build_corpus(videos(7), StandIn(), {output!r}, levels=1, branches=3)
+os._exit(0)  # tearing down gloo's threads now and then aborts a process
 """
 
 

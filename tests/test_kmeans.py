@@ -1,4 +1,4 @@
-"""Protects the arithmetic under the codebook: k-means itself, sums without rounding, choices that hang on nothing."""
+"""Protects the arithmetic under the codebook: k-means itself, and choices that hang on nothing."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from processing.kmeans import Lloyd, exact_sums, gram_kmeans, grid_scale, one_hot, rounded
+from processing.codebook_fitting import rounded
+from processing.kmeans import START_ROWS, Passes, kmeans, one_hot, split_by
 from processing.nearest_videobert import nearest_child
 
 
@@ -23,28 +24,20 @@ def means(points, labels, clusters):
 def test_kmeans_finds_hand_made_clusters():
     """Two pairs on a line: the centroids are the pairs' means, by hand."""
     points = torch.tensor([[0.0], [1.0], [10.0], [12.0]])
-    labels = gram_kmeans(points[None], torch.tensor([4]), uniforms(1, 2))[0]
+    labels = kmeans(points[None], torch.tensor([4]), uniforms(1, 2))[0]
     assert sorted(means(points, labels, 2).flatten().tolist()) == [0.5, 11.0]
     assert labels[0] == labels[1] != labels[2] == labels[3]
 
 
-def lloyd_kmeans(points, clusters, sample):
-    nodes = torch.zeros(len(points), dtype=torch.long)
-    lloyd = Lloyd(lambda: [(0, points, nodes)], lambda block, first: block, points.__getitem__, 8.0, 100.0)
-    lloyd.begin([points[:sample]], [uniforms(1, clusters)[0]])
-    while not lloyd.settled:
-        lloyd.step()
-    return lloyd, lloyd.assign(len(points))[0].long()
-
-
-def test_kmeans_is_as_tight_as_scikit_learn():
-    """Both ways, in the Gram matrix and in passes from a sample, on data without clear clusters."""
+@pytest.mark.parametrize("count", [150, 600])
+def test_kmeans_is_as_tight_as_scikit_learn(count):
+    """In the Gram matrix and from a start of some points, on data without clear clusters."""
     cluster = pytest.importorskip("sklearn.cluster")
-    points = torch.randn(600, 6, generator=torch.Generator().manual_seed(1))
+    assert 150 < START_ROWS < 600
+    points = torch.randn(count, 6, generator=torch.Generator().manual_seed(1))
     theirs = cluster.KMeans(8, n_init=1, random_state=0).fit(points.numpy()).inertia_
-    gram = gram_kmeans(points[None], torch.tensor([600]), uniforms(1, 8))[0]
-    for labels in (gram, lloyd_kmeans(points, 8, sample=150)[1]):
-        assert (points - means(points, labels, 8)[labels]).square().sum() <= 1.05 * theirs
+    labels = kmeans(points[None], torch.tensor([count]), uniforms(1, 8))[0]
+    assert (points - means(points, labels, 8)[labels]).square().sum() <= 1.05 * theirs
 
 
 def test_nodes_of_a_batch_do_not_touch_each_other():
@@ -53,38 +46,23 @@ def test_nodes_of_a_batch_do_not_touch_each_other():
     nodes = [torch.randn(size, 12, generator=generator) + 5 * number for number, size in enumerate((9, 16, 3, 1))]
     draws = uniforms(4, 5)
     block = torch.nn.utils.rnn.pad_sequence(nodes, batch_first=True, padding_value=7.0)
-    together = gram_kmeans(block, torch.tensor([9, 16, 3, 1]), draws)
+    together = kmeans(block, torch.tensor([9, 16, 3, 1]), draws)
     for number, points in enumerate(nodes):
-        alone = gram_kmeans(block[number : number + 1], torch.tensor([len(points)]), draws[number : number + 1])
+        alone = kmeans(block[number : number + 1], torch.tensor([len(points)]), draws[number : number + 1])
         assert torch.equal(alone[0], together[number])
         assert (together[number, len(points) :] == -1).all()
     assert len(together[2, :3].unique()) == 3 and len(together[1].unique()) == 5
 
 
 @settings(max_examples=50, deadline=None)
-@given(st.integers(1, 40), st.integers(1, 6), st.integers(1, 12), st.integers(0, 99))
+@given(st.integers(1, 40), st.integers(1, 12), st.integers(1, 12), st.integers(0, 99))
 def test_clusters_are_as_many_as_distinct_points_allow(distinct, copies, clusters, seed):
     """Copies of a point never make a cluster of their own, and no cluster is empty where there are points for it."""
     generator = torch.Generator().manual_seed(seed)
     points = torch.randn(distinct, 5, generator=generator).repeat(copies, 1)
-    labels = gram_kmeans(points[None], torch.tensor([len(points)]), uniforms(1, clusters, seed))[0]
+    labels = kmeans(points[None], torch.tensor([len(points)]), uniforms(1, clusters, seed))[0]
     assert len(labels.unique()) == min(distinct, clusters)
     assert (labels.view(copies, distinct) == labels[:distinct]).all()
-
-
-@settings(max_examples=30, deadline=None)
-@given(st.integers(1, 3000), st.integers(0, 9), st.floats(1e-6, 1e6))
-def test_sums_do_not_depend_on_their_order(count, seed, size):
-    """Cut anywhere, in any order: the sums are equal to the bit, and right."""
-    generator = torch.Generator().manual_seed(seed)
-    points = size * torch.randn(count, 4, generator=generator)
-    members = one_hot(torch.randint(3, (count,), generator=generator), 3)
-    scale = grid_scale(points.abs().max().item())
-    whole = exact_sums(points, members, scale)
-    order, cut = torch.randperm(count, generator=generator), count // 3
-    parts = [exact_sums(points[part], members[part], scale) for part in (order[:cut], order[cut:]) if len(part)]
-    assert torch.equal(sum(parts), whole)
-    assert torch.allclose(whole, members.double().T @ points.double(), atol=count * scale * 2**-27, rtol=0)
 
 
 def test_rounded_means_hide_the_order_of_a_sum():
@@ -118,10 +96,16 @@ def test_the_nearest_child_is_the_nearest_whatever_is_close(count, nodes, branch
     assert torch.equal(chosen, least)
 
 
-def test_points_far_from_all_children_fill_the_empty_ones():
-    """A sample of copies finds one cluster; the passes then find the few other points and give each a child."""
+def test_points_far_from_all_children_fill_the_dead_ones():
+    """A sample of copies finds one cluster; passes then find the few other points and give each a child."""
     points = torch.cat([torch.zeros(3000, 4), 5 * torch.eye(4)])
-    lloyd, labels = lloyd_kmeans(points, 6, sample=1000)
-    assert lloyd.alive.sum() == 5
-    assert len(labels.unique()) == 5 and (labels[:3000] == labels[0]).all()
-    assert np.array_equal(lloyd.children[0, labels[3000:]].numpy(), points[3000:].numpy())
+    children, alive = split_by(points[:1000], uniforms(1, 6)[0])
+    assert alive.sum() == 1
+    nodes = torch.zeros(len(points), dtype=torch.long)
+    blocks = [(0, points[:700], nodes[:700]), (700, points[700:], nodes[700:])]
+    passes = Passes(children[None], alive[None], lambda: blocks, lambda block: block, points.__getitem__, 10.0)
+    passes.fill(torch.tensor([True]))
+    assert passes.alive.sum() == 5
+    labels, counts = passes.assign(len(points))
+    assert sorted(counts[0].tolist()) == [0, 1, 1, 1, 1, 3000] and (labels[:3000] == labels[0]).all()
+    assert np.array_equal(passes.children[0, labels[3000:].long()].numpy(), points[3000:].numpy())
