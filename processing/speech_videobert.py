@@ -7,6 +7,7 @@
 3. The words come back with times, are put back onto the video's clock, and make sentences.
 """
 
+import math
 import os
 from collections import deque
 from collections.abc import Iterator
@@ -96,10 +97,12 @@ class SpeechRecognizer:
             raise ValueError(f"there are {len(sounds)} sounds and {len(durations)} durations; they must be as many")
         words = [[] for _ in sounds]
         seconds, shown = [duration or 0 for duration in durations], 0
-        with logging.tqdm(total=sum(seconds) or None, desc="Speech", unit="s", delay=BAR_DELAY, leave=False) as bar:
+        total = math.ceil(sum(seconds)) or None
+        with logging.tqdm(total=total, desc="Speech", unit="s", delay=BAR_DELAY, leave=False) as bar:
             for number, piece, heard in self._heard(sounds):
                 words[number] += place_words(heard, piece)
-                reached = max(shown, round(sum(seconds[:number]) + piece.stretches[-1][1]))
+                reached = round(sum(seconds[:number]) + piece.stretches[-1][1])
+                reached = max(shown, min(reached, total or reached))
                 bar.update(reached - shown)
                 shown = reached
         return [
@@ -240,7 +243,14 @@ def faster_whisper_engine(recognizer: SpeechRecognizer):
     if isinstance(model, (str, os.PathLike)):
         kind, _, number = str(recognizer.device or "auto").partition(":")
         precision = str(recognizer.dtype or "default").removeprefix("torch.")
-        model = WhisperModel(os.fspath(model), kind, int(number or 0), compute_type=precision)
+        try:
+            model = WhisperModel(os.fspath(model), kind, int(number or 0), compute_type=precision)
+        except (RuntimeError, ValueError, OSError) as error:
+            raise ValueError(
+                f"{model}: faster-whisper cannot load it, which reads CTranslate2 checkpoints of Whisper ({error})"
+            ) from error
+    if not isinstance(model, WhisperModel):
+        raise ValueError(f"{model} is no faster_whisper.WhisperModel, which the engine faster-whisper hears with")
     multilingual = model.model.is_multilingual
     options = _language_options(recognizer, multilingual) | {"beam_size": 1}
     options["max_new_tokens"] = None if multilingual else MAX_TOKENS - PROMPT_TOKENS
