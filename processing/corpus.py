@@ -21,6 +21,7 @@ from datasets import Dataset, Features, List, Value, load_dataset
 from .codebook_fitting import fit_codebook, save_whole
 from .codebook_videobert import VisualCodebook
 from .feature_shards import FeatureShards
+from .processing_videobert import named_model
 
 VIDEO_ENDINGS = {".mp4", ".mkv", ".webm", ".avi", ".mov", ".m4v", ".mpg", ".mpeg", ".ts", ".flv", ".wmv", ".3gp"}
 SENTENCES = List({"text": Value("string"), "start": Value("float64"), "end": Value("float64")})
@@ -213,7 +214,7 @@ def tokenize_features(row, codebook):
 
 def check_settings(path, processor):
     """Features of two networks, or sentences of two languages, must not be mixed in one folder."""
-    settings = {"asr_model": str(processor.asr_model), "backbone": str(processor.backbone)}
+    settings = {name: str(named_model(getattr(processor, name))) for name in ("asr_model", "backbone")}
     settings |= {name: value for name, value in (processor.asr_options or {}).items() if name in ("language", "task")}
     if not path.exists():
         path.write_text(json.dumps(settings))
@@ -224,8 +225,11 @@ def check_settings(path, processor):
 def named(model):
     """A model's Hub id, or the name of its folder: what to tell others, who do not have this machine's folders.
 
-    Of networks that are joined by `+`, each one's.
+    Of networks that are joined by `+`, each one's; of a ready-made one that does not know where it is from, `None`.
     """
+    model = named_model(model)
+    if model is None:
+        return None
     if Path(model).is_dir():
         return Path(model).name
     networks = []
