@@ -11,7 +11,6 @@ import math
 import os
 from collections import deque
 from collections.abc import Iterator
-from itertools import islice
 
 import numpy as np
 from transformers import pipeline
@@ -25,7 +24,6 @@ TASKS = ("transcribe", "translate")
 # The most tokens that 30 seconds of English can have; a loop of invented words ends there. Other scripts take many
 # times as many tokens for a word: there the checkpoint's own bound holds.
 MAX_TOKENS = 228
-FRAMES_PER_SECOND = 100  # of Whisper's spectrograms
 PROMPT_TOKENS = 4  # start, language, task, times
 # A bar for what is over sooner would only flicker.
 BAR_DELAY = 5
@@ -42,7 +40,8 @@ class SpeechRecognizer:
             take a multilingual one.
         device (`str`, *optional*): Where it runs.
         dtype (`str`, *optional*): Precision of its weights, such as `"float16"`; by default the checkpoint's.
-        batch_size (`int`, *optional*, defaults to 8): Pieces of up to half a minute that are recognised at once.
+        batch_size (`int`, *optional*, defaults to 8):
+            Pieces of up to half a minute that are recognised at once; faster-whisper takes them one by one.
         language (`str`, *optional*):
             What is spoken, such as `"de"` or `"german"`; by default a multilingual checkpoint finds out, for each
             piece.
@@ -234,9 +233,9 @@ def transformers_engine(recognizer: SpeechRecognizer):
 
 
 def faster_whisper_engine(recognizer: SpeechRecognizer):
-    """Hears through faster-whisper, with the same pieces, one beam and the same bound."""
+    """Hears through faster-whisper, with the same pieces, one beam and the same bound; piece by piece."""
     try:
-        from faster_whisper import BatchedInferencePipeline, WhisperModel
+        from faster_whisper import WhisperModel
     except ImportError as error:
         raise ImportError("this engine needs faster-whisper: pip install videobert[faster-whisper]") from error
     model = recognizer.asr_model
@@ -254,32 +253,15 @@ def faster_whisper_engine(recognizer: SpeechRecognizer):
     multilingual = model.model.is_multilingual
     options = _language_options(recognizer, multilingual) | {"beam_size": 1}
     options["max_new_tokens"] = None if multilingual else MAX_TOKENS - PROMPT_TOKENS
-    # Without a language each piece finds its own.
-    options["multilingual"] = options.get("language", "en") is None
-    hears = BatchedInferencePipeline(model)
 
     def recognize(waveforms):
-        while batch := list(islice(waveforms, recognizer.batch_size)):
-            edges = np.cumsum([0] + [len(waveform) for waveform in batch]) / SAMPLE_RATE
-            clips = [{"start": start, "end": end} for start, end in zip(edges[:-1], edges[1:], strict=True)]
-            segments, _ = hears.transcribe(
-                np.concatenate(batch),
-                clip_timestamps=clips,
-                batch_size=len(batch),
-                word_timestamps=True,
-                without_timestamps=False,
-                **options,
+        # One by one: its batches end a piece at the last time that the first pass reaches, and lose what follows.
+        for waveform in waveforms:
+            segments, _ = model.transcribe(
+                waveform, word_timestamps=True, condition_on_previous_text=False, temperature=0.0, **options
             )
-            heard = [[] for _ in batch]
-            for segment in segments:
-                # Told by the frame at which its piece begins: times alone may reach over the end of a piece.
-                number = int(np.searchsorted(edges, (segment.seek + 1) / FRAMES_PER_SECOND)) - 1
-                begin = float(edges[number])
-                heard[number] += [
-                    {"text": word.word, "timestamp": (max(0.0, word.start - begin), word.end - begin)}
-                    for word in segment.words
-                ]
-            yield from heard
+            words = [word for segment in segments for word in segment.words]
+            yield [{"text": word.word, "timestamp": (max(0.0, word.start), word.end)} for word in words]
 
     return recognize
 
