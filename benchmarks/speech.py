@@ -1,8 +1,8 @@
 """Our ears beside the plain Whisper pipeline and faster-whisper, all on the same weights (tiny.en).
 
-    python benchmarks/speech.py --json benchmarks/results/speech.json   # all peers; not yet timed as a whole
+    python benchmarks/speech.py --json benchmarks/results/speech.json   # all parts, all peers
     python benchmarks/speech.py --parts real --json benchmarks/results/speech.json   # a part; the others stay
-    python benchmarks/speech.py --smoke                                 # toy sizes, about a minute: shows that it runs
+    python benchmarks/speech.py --smoke                                 # toy sizes, some minutes: shows that it runs
 
 The truth: sentences of the kitchen, spoken by its narrator, laid out with a third of pauses and without any, which say
 what is said and when; and the real speech of ../shared/media where that folder is there, whose references are what a
@@ -351,7 +351,9 @@ def main():
     figures = json.loads(options.json.read_text()) if options.json and options.json.exists() else {}
     spoken = spoken_sentences(2 if options.smoke else 8)
     for part in options.parts:
+        start = time.perf_counter()
         figures |= {part: PARTS[part](options, spoken)}
+        print(f"{part.replace('_', ' ')}: measured in {time.perf_counter() - start:.0f} s", flush=True)
         figures |= summary(figures)
         if options.json:  # after each part, so that no measured figure is lost
             options.json.write_text(json.dumps(figures, indent=2) + "\n")
@@ -423,7 +425,7 @@ def measure_no_speech(options, _spoken):
 def measure_memory(options, spoken):
     """Peak memory of hearing a short and a long sound, in processes of their own."""
     figures = {}
-    for name, minutes in zip(("short", "long"), (5, 10) if options.smoke else (10, 120), strict=True):
+    for name, minutes in zip(("short", "long"), (1, 2) if options.smoke else (10, 120), strict=True):
         with tempfile.TemporaryDirectory() as work:
             path = Path(work) / "sound.wav"
             write_long_sound(path, minutes, spoken)
@@ -472,7 +474,8 @@ def error_rates(figures):
             rates[kind] = {
                 name: sum(count[name][0] for count in counts) / sum(count[name][1] for count in counts)
                 # Parts that were measured one by one may differ in their peers.
-                for name in set.intersection(*map(set, counts))
+                for name in counts[0]
+                if all(name in count for count in counts)
             }
     return rates
 
@@ -488,6 +491,12 @@ def show(figures):
             print(f"  {name:22}{errors:5} errors in {words} words {errors / words:8.2%}{took}")
         if "near_cuts" in figures[part]:
             print("  near cuts:", figures[part]["near_cuts"])
+    if "with_pauses" in figures and "without_pauses" in figures:
+        rates = error_rates({"real": {}, **figures})
+        print(f"word error rates:       {''.join(f'{kind:>9}' for kind in (*rates, 'mean'))}")
+        for name in rates["kitchen"]:
+            shares = [kind[name] for kind in rates.values() if name in kind]
+            print(f"  {name:22}{''.join(f'{share:9.2%}' for share in (*shares, statistics.mean(shares)))}")
     if "no_speech" in figures:
         print("words where nobody speaks:", figures["no_speech"])
     if "memory" in figures:

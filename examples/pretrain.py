@@ -83,7 +83,6 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--asr_engine", choices=ENGINES, help="faster-whisper reads CTranslate2 checkpoints")
     parser.add_argument(
         "--subtitles",
-        default="beside",
         help="what is said, instead of hearing it: beside the videos where there are name.srt or name.vtt (default), "
         "a folder of them, captions by video id (.json), or none",
     )
@@ -140,6 +139,12 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
         parser.error(f"--checkpoints_kept is {args.checkpoints_kept}; it must be at least 1")
     if args.videos and args.corpus:
         parser.error("--videos and --corpus exclude each other")
+    # Rows have been heard already, and the kitchen's narrator speaks English.
+    hearing = ("language", "asr_task", "asr_engine", "subtitles", *(["asr_model"] if args.corpus else []))
+    for name in hearing if not args.videos else []:
+        if getattr(args, name) is not None:
+            source = "the rows of --corpus" if args.corpus else "the kitchen"
+            parser.error(f"--{name} is about how --videos are heard; it has no effect on {source}")
     if args.layout is None:
         args.layout = "flat" if "flash" in (args.attn_implementation or "") else "packed"
     source = args.videos or args.corpus
@@ -181,7 +186,7 @@ def own_material(args: argparse.Namespace) -> Material:
         )
         processor.dtype, processor.batch_size = args.backbone_dtype, args.backbone_batch_size
         processor.compile = args.compile_backbone
-        source = None if args.subtitles == "beside" else args.subtitles
+        source = None if args.subtitles in (None, "beside") else args.subtitles
         written = "en" if args.asr_task == "translate" else args.language or "en"
         subtitles = None if args.subtitles == "none" else find_subtitles(videos, source, written)
         rows = build_corpus(

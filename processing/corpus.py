@@ -24,6 +24,7 @@ from datasets import Dataset, Features, List, Value
 from .codebook_fitting import fit_codebook, save_whole
 from .codebook_videobert import VisualCodebook
 from .feature_shards import FeatureShards, find_shards, open_shard, rows_by_video, write_ids, write_whole
+from .processing_videobert import named_model
 
 VIDEO_ENDINGS = {".mp4", ".mkv", ".webm", ".avi", ".mov", ".m4v", ".mpg", ".mpeg", ".ts", ".flv", ".wmv", ".3gp"}
 SENTENCES = List({"text": Value("string"), "start": Value("float64"), "end": Value("float64")})
@@ -207,11 +208,11 @@ def check_settings(path, processor, subtitles):
     mixed in one folder."""
     heard, seen = processor.asr_options or {}, processor.video_processor
     settings = {
-        "asr_model": str(processor.asr_model),
+        "asr_model": str(named_model(processor.asr_model)),
         "language": heard.get("language"),
         "task": heard.get("task"),
         "subtitles": subtitles is not None,
-        "backbone": str(processor.backbone),
+        "backbone": str(named_model(processor.backbone)),
         "dtype": str(processor.dtype).removeprefix("torch."),
         "fps": seen.fps,
         "clip_seconds": seen.clip_seconds,
@@ -228,8 +229,11 @@ def check_settings(path, processor, subtitles):
 def named(model):
     """A model's Hub id, or the name of its folder: what to tell others, who do not have this machine's folders.
 
-    Of networks that are joined by `+`, each one's.
+    Of networks that are joined by `+`, each one's; of a ready-made one that does not know where it is from, `None`.
     """
+    model = named_model(model)
+    if model is None:
+        return None
     if Path(model).is_dir():
         return Path(model).name
     networks = []

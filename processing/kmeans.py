@@ -14,7 +14,7 @@ from .cores_videobert import on_cores
 from .nearest_videobert import nearest_child
 
 START_ROWS, START_SHARE = 192, 16  # points that are clustered in their Gram matrix, and points a cluster if more
-SETTLED = 1e-2  # iterations over features end when one takes away hardly any of the squared distances
+SETTLED = 1e-3  # iterations over features end when one takes away hardly any of the squared distances
 ITERATIONS = 100  # nearly every node settles long before
 # Squared distances out of products carry this much rounding, as a share of the points' squared lengths. Points that
 # are nearer than that count as the same one.

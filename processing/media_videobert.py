@@ -21,7 +21,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from fractions import Fraction
 from functools import cached_property
 from pathlib import Path
@@ -30,6 +30,7 @@ import numpy as np
 import torch
 from torchcodec.decoders import (
     AudioDecoder,
+    AudioStreamMetadata,
     Demuxer,
     RawFrame,
     VideoStreamHeaderMetadata,
@@ -47,7 +48,7 @@ from .frames_videobert import (
     pictures_at,
     resized_shape,
 )
-from .sound_videobert import SAMPLE_RATE, blocks_of, decoded_sound, sound_in_place
+from .sound_videobert import SAMPLE_RATE, blocks_of, decoded_sound, riff_size, sound_in_place
 
 logger = logging.get_logger(__name__)
 
@@ -92,13 +93,15 @@ class _Clock:
 class _View:
     """A reader with its own place in a shared file, so that several decoders never move each other's place.
 
-    When the time is up the file ends: FFmpeg, which is deaf to Python while it searches a file, then returns.
+    It shows `size` bytes of the file. When the time is up the file ends: FFmpeg, which is deaf to Python while it
+    searches a file, then returns.
     """
 
-    def __init__(self, file, clock: _Clock, lock: threading.Lock):
+    def __init__(self, file, clock: _Clock, lock: threading.Lock, size: int):
         self.file = file
         self.clock = clock
         self.lock = lock  # frames are decoded in a thread of their own
+        self.size = size
         self.place = 0
 
     def read(self, size: int = -1) -> bytes:
@@ -106,7 +109,8 @@ class _View:
             if self.clock.expired or getattr(self.file, "closed", False):
                 return b""
             self.file.seek(self.place)
-            data = self.file.read(size)
+            rest = max(0, self.size - self.place)
+            data = self.file.read(rest if size < 0 else min(size, rest))
         self.place += len(data)
         return data
 
@@ -114,8 +118,7 @@ class _View:
         if whence == os.SEEK_CUR:
             offset += self.place
         elif whence == os.SEEK_END:
-            with self.lock:
-                offset += self.file.seek(0, os.SEEK_END)
+            offset += self.size
         self.place = offset
         return offset
 
@@ -178,7 +181,8 @@ class Media:
             raise
 
     def _read_header(self):
-        if not self._file.seek(0, os.SEEK_END):
+        self._size = self._file.seek(0, os.SEEK_END)
+        if not self._size:
             raise MediaError(f"{self.name}: the file is empty")
         with self._reading("not a readable video or sound file"):
             header = get_container_metadata(self._view())
@@ -191,8 +195,9 @@ class Media:
             self._video = header.streams[video]
             self._check_pixels(self._video.width or 0, self._video.height or 0)
 
-    def _view(self) -> _View:
-        return _View(self._file, self._clock, self._lock)
+    def _view(self, size: int | None = None) -> _View:
+        """A reader of the file, or of its first `size` bytes."""
+        return _View(self._file, self._clock, self._lock, self._size if size is None else size)
 
     @contextmanager
     def _reading(self, failure: str):
@@ -249,10 +254,36 @@ class Media:
         with self._reading("the video stream cannot be read"):
             return Demuxer(self._view())
 
-    def sound_decoder(self) -> AudioDecoder:
-        """A new decoder of the best sound stream: mono, 16 kHz."""
+    def leave_pictures(self):
+        """Takes the file for sound alone from now on, whose clock is the container's: its pictures are broken."""
+        self.has_video = False
+
+    def sound_header(self, size: int | None = None) -> AudioStreamMetadata:
+        """What the best sound stream says of itself, in the whole file or in its first `size` bytes."""
         with self._reading("the sound stream cannot be read"):
-            return AudioDecoder(self._view(), sample_rate=SAMPLE_RATE, num_channels=1)
+            return AudioDecoder(self._view(size)).metadata
+
+    @property
+    def stated_sound(self) -> float:
+        """Seconds of sound that the file says it has; 0 where it does not say.
+
+        FFmpeg fills in what is missing: it divides the file's size by the bit rate, or looks for the last timestamp.
+        Such a length is another one if half the file is hidden. It takes a WAV file that was cut for a shorter one,
+        too, whose header still knows how many bytes there were.
+        """
+        stated = self._length_of_sound(self._size)
+        with suppress(MediaError):  # half of it cannot be opened: what it states stands at its end
+            if self._length_of_sound(self._size // 2) != stated:
+                return stated * riff_size(self._view().read(8)) / self._size
+        return stated
+
+    def _length_of_sound(self, size: int) -> float:
+        """As FFmpeg finds it. Some formats know only when the whole file ends, which beside pictures says nothing of
+        the sound."""
+        header = self.sound_header(size)
+        if header.duration_seconds_from_header or self.has_video:
+            return float(header.duration_seconds_from_header or 0)
+        return float((header.duration_seconds or 0) - (header.begin_stream_seconds or 0))
 
     @property
     def _header(self) -> VideoStreamHeaderMetadata:
@@ -420,7 +451,7 @@ class Media:
 
     def _sound(self, errors: list[Exception]) -> Iterator[tuple[float, np.ndarray]]:
         """The sound on the container's clock, to its true end: some headers only guess how long it is."""
-        promised = float(self.sound_decoder().metadata.duration_seconds or 0)
+        promised = float(self.sound_header().duration_seconds or 0)
         longest = MAX_SECONDS
         if self.has_video:
             longest = min(max(promised, self.duration) + MISSING_SECONDS, MAX_SECONDS)

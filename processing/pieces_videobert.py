@@ -8,8 +8,8 @@ import numpy as np
 import torch
 
 from .sentences_videobert import WIDE_STOPS, Word, drop_noises, spread_words
+from .sound_videobert import SAMPLE_RATE
 
-SAMPLE_RATE = 16_000
 PIECE_SECONDS = 28.0
 # Sure enough that it is a voice. The detector's own 0.5 misses quiet and distant speakers.
 VOICE_PROBABILITY = 0.35

@@ -87,7 +87,10 @@ class VideoBertProcessor(ProcessorMixin):
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path, **kwargs):
+        # The library copies what it is given, which a ready-made network may not survive.
+        given = {name: kwargs.pop(name) for name in ("asr_options", *NETWORKS) if name in kwargs}
         processor = super().from_pretrained(pretrained_model_name_or_path, **kwargs)
+        vars(processor).update(given)
         if isinstance(processor.codebook, str):
             hub = {key: kwargs[key] for key in ("cache_dir", "revision", "token", "local_files_only") if key in kwargs}
             processor.codebook = VisualCodebook.from_pretrained(
@@ -281,6 +284,9 @@ class VideoBertProcessor(ProcessorMixin):
                 problems += media.problems
         except (MediaError, FeatureError) as error:
             problems.append(str(error))
+        if has_sound and row["duration"] is None:
+            with suppress(MediaError), _open_sound(video) as media:
+                row["duration"] = media.duration
         return row, problems, has_sound
 
     def _read_subtitles(self, source, video, video_id, problems):
@@ -373,7 +379,7 @@ def _open_sound(video):
                 media.begin  # noqa: B018
             except MediaError as error:
                 logger.warning(str(error))
-                media.has_video = False
+                media.leave_pictures()
         yield media
 
 
@@ -386,18 +392,10 @@ def _hear(video, problems):
                 yield block
                 heard += len(block[0]) / SAMPLE_RATE
             problems += media.problems
-            promised = _promised_sound(media) if heard else 0.0
-            if promised > heard + MISSING_SECONDS:
-                problems.append(f"{media.name}: only {heard:.1f} of {promised:.1f} s of sound are there")
+            if heard and media.stated_sound > heard + MISSING_SECONDS:
+                problems.append(f"{media.name}: only {heard:.1f} of {media.stated_sound:.1f} s of sound are there")
     except MediaError as error:
         problems.append(str(error))
-
-
-def _promised_sound(media):
-    """Seconds of sound that the file claims to have. Some formats know only the length of the whole file, which beside
-    pictures says nothing about the sound."""
-    claims = media.sound_decoder().metadata
-    return float(claims.duration_seconds_from_header or (0 if media.has_video else claims.duration_seconds) or 0)
 
 
 def _subtitle_zero(media):
@@ -407,12 +405,13 @@ def _subtitle_zero(media):
     sound = media.begin
     if media.has_audio:
         with suppress(MediaError):  # of a broken sound stream, which subtitles make up for
-            sound = float(media.sound_decoder().metadata.begin_stream_seconds or 0)
+            sound = float(media.sound_header().begin_stream_seconds or 0)
     return media.begin - min(media.begin, sound)
 
 
 def named_model(model):
-    """The id or folder of a model that may be given ready-made; `None` if it does not know where it is from."""
+    """The id or folder of a model that may be given ready-made, by which it can be loaded again; `None` if it does not
+    know where it is from."""
     model = getattr(model, "model", model)
     name = getattr(model, "name_or_path", model)
     return os.fspath(name) if isinstance(name, (str, os.PathLike)) else None

@@ -2,7 +2,7 @@
 
 import re
 import unicodedata
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate, zip_longest
 
 # A pause this long ends a sentence, whatever the punctuation says; so does a run of this many words.
@@ -63,11 +63,16 @@ def spread_words(text: str, start: float, end: float) -> list:
 
 def drop_noises(words: list) -> list:
     """The words of one cue, or of one piece of sound, without what was heard but not said: "[Music]" anywhere,
-    "(upbeat music)" where it is all of the cue or of a sentence: other parentheses, "(about 2 tbsp)", are said."""
+    "(upbeat music)" where it is all of the cue or of a sentence: other parentheses, "(about 2 tbsp)", are said. The
+    full stop after a noise, "Stir it [laughs].", is that of the word before it."""
     kept, i = [], 0
     while i < len(words):
         size = _noise_size(words, i)
-        kept += words[i : i + 1] if size == 0 else []
+        if size == 0:
+            kept.append(words[i])
+        elif kept and kept[-1].text[-1].isalnum():
+            noise = words[i + size - 1].text
+            kept[-1] = replace(kept[-1], text=kept[-1].text + noise[len(noise.rstrip(".,!?")) :])
         i += max(1, size)
     return kept
 

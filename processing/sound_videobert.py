@@ -14,6 +14,8 @@ GAP_SECONDS = 0.1
 # A clock that goes back by more than this begins anew, and its sound follows; by less, the same time is told twice.
 TWICE_SECONDS = 1.0
 NO_TIME = -1e9  # what has no timestamp says that it is older than this
+# What is written as a stream does not know its size yet, and claims the largest one.
+UNKNOWN_SIZE = 0x7FFF_F000
 
 
 def decoded_sound(demuxer: Demuxer, errors: list[Exception]) -> Iterator[RawAudioSamples]:
@@ -64,6 +66,12 @@ def sound_in_place(sounds: Iterable[RawAudioSamples], longest: float) -> Iterato
         due += sound.num_samples / sound.sample_rate
     if kind is not None:
         yield from placed([_samples(converter.drain())])
+
+
+def riff_size(start: bytes) -> int:
+    """The bytes that a RIFF file (WAV) has by its first eight ones; 0 of another file, or where it does not know."""
+    size = 8 + int.from_bytes(start[4:8], "little")
+    return size if start[:4] == b"RIFF" and size < UNKNOWN_SIZE else 0
 
 
 def _samples(sound: AudioSamples) -> np.ndarray:

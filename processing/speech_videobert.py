@@ -7,10 +7,10 @@
 3. The words come back with times, are put back onto the video's clock, and make sentences.
 """
 
+import math
 import os
 from collections import deque
 from collections.abc import Iterator
-from itertools import islice
 
 import numpy as np
 from transformers import pipeline
@@ -24,7 +24,6 @@ TASKS = ("transcribe", "translate")
 # The most tokens that 30 seconds of English can have; a loop of invented words ends there. Other scripts take many
 # times as many tokens for a word: there the checkpoint's own bound holds.
 MAX_TOKENS = 228
-FRAMES_PER_SECOND = 100  # of Whisper's spectrograms
 PROMPT_TOKENS = 4  # start, language, task, times
 # A bar for what is over sooner would only flicker.
 BAR_DELAY = 5
@@ -41,7 +40,8 @@ class SpeechRecognizer:
             take a multilingual one.
         device (`str`, *optional*): Where it runs.
         dtype (`str`, *optional*): Precision of its weights, such as `"float16"`; by default the checkpoint's.
-        batch_size (`int`, *optional*, defaults to 8): Pieces of up to half a minute that are recognised at once.
+        batch_size (`int`, *optional*, defaults to 8):
+            Pieces of up to half a minute that are recognised at once; faster-whisper takes them one by one.
         language (`str`, *optional*):
             What is spoken, such as `"de"` or `"german"`; by default a multilingual checkpoint finds out, for each
             piece.
@@ -96,10 +96,12 @@ class SpeechRecognizer:
             raise ValueError(f"there are {len(sounds)} sounds and {len(durations)} durations; they must be as many")
         words = [[] for _ in sounds]
         seconds, shown = [duration or 0 for duration in durations], 0
-        with logging.tqdm(total=sum(seconds) or None, desc="Speech", unit="s", delay=BAR_DELAY, leave=False) as bar:
+        total = math.ceil(sum(seconds)) or None
+        with logging.tqdm(total=total, desc="Speech", unit="s", delay=BAR_DELAY, leave=False) as bar:
             for number, piece, heard in self._heard(sounds):
                 words[number] += place_words(heard, piece)
-                reached = max(shown, round(sum(seconds[:number]) + piece.stretches[-1][1]))
+                reached = round(sum(seconds[:number]) + piece.stretches[-1][1])
+                reached = max(shown, min(reached, total or reached))
                 bar.update(reached - shown)
                 shown = reached
         return [
@@ -231,45 +233,35 @@ def transformers_engine(recognizer: SpeechRecognizer):
 
 
 def faster_whisper_engine(recognizer: SpeechRecognizer):
-    """Hears through faster-whisper, with the same pieces, one beam and the same bound."""
+    """Hears through faster-whisper, with the same pieces, one beam and the same bound; piece by piece."""
     try:
-        from faster_whisper import BatchedInferencePipeline, WhisperModel
+        from faster_whisper import WhisperModel
     except ImportError as error:
         raise ImportError("this engine needs faster-whisper: pip install videobert[faster-whisper]") from error
     model = recognizer.asr_model
     if isinstance(model, (str, os.PathLike)):
         kind, _, number = str(recognizer.device or "auto").partition(":")
         precision = str(recognizer.dtype or "default").removeprefix("torch.")
-        model = WhisperModel(os.fspath(model), kind, int(number or 0), compute_type=precision)
+        try:
+            model = WhisperModel(os.fspath(model), kind, int(number or 0), compute_type=precision)
+        except (RuntimeError, ValueError, OSError) as error:
+            raise ValueError(
+                f"{model}: faster-whisper cannot load it, which reads CTranslate2 checkpoints of Whisper ({error})"
+            ) from error
+    if not isinstance(model, WhisperModel):
+        raise ValueError(f"{model} is no faster_whisper.WhisperModel, which the engine faster-whisper hears with")
     multilingual = model.model.is_multilingual
     options = _language_options(recognizer, multilingual) | {"beam_size": 1}
     options["max_new_tokens"] = None if multilingual else MAX_TOKENS - PROMPT_TOKENS
-    # Without a language each piece finds its own.
-    options["multilingual"] = options.get("language", "en") is None
-    hears = BatchedInferencePipeline(model)
 
     def recognize(waveforms):
-        while batch := list(islice(waveforms, recognizer.batch_size)):
-            edges = np.cumsum([0] + [len(waveform) for waveform in batch]) / SAMPLE_RATE
-            clips = [{"start": start, "end": end} for start, end in zip(edges[:-1], edges[1:], strict=True)]
-            segments, _ = hears.transcribe(
-                np.concatenate(batch),
-                clip_timestamps=clips,
-                batch_size=len(batch),
-                word_timestamps=True,
-                without_timestamps=False,
-                **options,
+        # One by one: its batches end a piece at the last time that the first pass reaches, and lose what follows.
+        for waveform in waveforms:
+            segments, _ = model.transcribe(
+                waveform, word_timestamps=True, condition_on_previous_text=False, temperature=0.0, **options
             )
-            heard = [[] for _ in batch]
-            for segment in segments:
-                # Told by the frame at which its piece begins: times alone may reach over the end of a piece.
-                number = int(np.searchsorted(edges, (segment.seek + 1) / FRAMES_PER_SECOND)) - 1
-                begin = float(edges[number])
-                heard[number] += [
-                    {"text": word.word, "timestamp": (max(0.0, word.start - begin), word.end - begin)}
-                    for word in segment.words
-                ]
-            yield from heard
+            words = [word for segment in segments for word in segment.words]
+            yield [{"text": word.word, "timestamp": (max(0.0, word.start), word.end)} for word in words]
 
     return recognize
 

@@ -11,6 +11,7 @@ import json
 import math
 import os
 import re
+from collections import defaultdict
 from functools import lru_cache
 from itertools import accumulate, groupby, pairwise
 from pathlib import Path
@@ -100,15 +101,15 @@ def find_subtitles(videos, source=None, language="en") -> dict:
         return _not_nothing({video_id: source for video_id in videos if video_id in content}, videos, source)
     if source is not None and not Path(source).is_dir():
         raise ValueError(f"{source}: there is no such folder or file of subtitles")
-    listings, found = {}, {}
+    folders, found = {}, {}
     for video_id, video in videos.items():
         folder = Path(video).parent if source is None else Path(source) / Path(video_id).parent
-        if folder not in listings:
-            listings[folder] = _list_folder(folder)
-        told = {path: _told_language(path, Path(video).stem) for path in listings[folder]}
-        fitting = [path for path in listings[folder] if told[path] in (language, "")]
+        if folder not in folders:
+            folders[folder] = _subtitles_by_stem(folder)
+        told = folders[folder].get(Path(video).stem, [])
+        fitting = [(told == "", len(path.name), path.name, path) for told, path in told if told in (language, "")]
         if fitting:
-            found[video_id] = min(fitting, key=lambda path: (told[path] == "", len(path.name), path.name))
+            *_, found[video_id] = min(fitting)
     return found if source is None else _not_nothing(found, videos, source)
 
 
@@ -119,20 +120,20 @@ def _not_nothing(found: dict, videos: dict, source) -> dict:
     return found
 
 
-def _list_folder(folder: Path) -> list:
+def _subtitles_by_stem(folder: Path) -> dict:
+    """By the name of a video (language, file): `a.en-US.srt` are English subtitles of `a.mp4`, or those of
+    `a.en-US.mp4` in a language that is not told ("")."""
+    found = defaultdict(list)
     try:
-        return sorted(folder.iterdir()) if folder.is_dir() else []
+        for path in folder.iterdir() if folder.is_dir() else []:
+            if path.name.lower().endswith((".srt", ".vtt")):
+                found[path.stem].append(("", path))
+                stem, _, tag = path.stem.rpartition(".")
+                if match := re.fullmatch(r"([a-z]{2,3})(-[a-z0-9]+)*", tag.lower()):
+                    found[stem].append((THREE_LETTERS.get(match[1], match[1]), path))
     except OSError as error:
         raise ValueError(f"{folder}: the folder cannot be searched for subtitles ({error.strerror})") from error
-
-
-def _told_language(path: Path, stem: str) -> str | None:
-    """The language that the name of a video's subtitles tells: "en" of `stem.en-US.srt`, "" of `stem.srt`; `None` if
-    they are not this video's."""
-    if not path.name.lower().endswith((".srt", ".vtt")) or not path.name.startswith(f"{stem}."):
-        return None
-    match = re.fullmatch(r"(?:\.([a-z]{2,3})(?:-[a-z0-9]+)*)?", path.name[len(stem) : -4].lower())
-    return match and THREE_LETTERS.get(match[1], match[1] or "")
+    return found
 
 
 # --- files to cues {"text", "start", "end"} -----------------------------------------------------------------------

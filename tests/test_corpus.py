@@ -14,7 +14,7 @@ import torch
 from datasets import load_from_disk
 
 from processing.codebook_videobert import VisualCodebook
-from processing.corpus import build_corpus, extract_features, find_videos, named
+from processing.corpus import build_corpus, check_settings, extract_features, find_videos, named
 from processing.feature_shards import rows_by_video
 
 
@@ -102,6 +102,15 @@ def test_folders_of_this_machine_are_not_told(tmp_path):
     assert named(tmp_path / "i3d") == "i3d" and named(tmp_path / "a+b") == "a+b"
     assert named(f"{tmp_path}/i3d+facebook/dinov2-base:change") == "i3d+facebook/dinov2-base:change"
     assert named(f"torchvision/s3d+{tmp_path}/i3d:frames=3") == "torchvision/s3d+i3d:frames=3"
+    assert named(SimpleNamespace(name_or_path=str(tmp_path / "i3d"))) == "i3d" and named(object()) is None
+
+
+def test_a_ready_made_recogniser_is_the_same_on_the_next_run(tmp_path):
+    """It is known by its checkpoint, not by where it lies in memory."""
+    for _ in range(2):
+        processor = StandIn()
+        processor.asr_model = SimpleNamespace(model=SimpleNamespace(name_or_path="openai/whisper-small"))
+        check_settings(tmp_path / "settings.json", processor, None)
 
 
 OTHERS = {

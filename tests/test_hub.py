@@ -13,7 +13,7 @@ def test_card_tells_parts_and_figures(tmp_path):
     processor = SimpleNamespace(
         visual_token_offset=30522,
         codebook=codebook,
-        asr_model="openai/whisper-small",
+        asr_model=SimpleNamespace(model=SimpleNamespace(name_or_path="openai/whisper-small")),  # a ready pipeline
         backbone=str(tmp_path / "i3d-kinetics400"),
         video_processor=SimpleNamespace(clip_seconds=1.5, fps=20),
     )

@@ -345,6 +345,15 @@ def test_a_folder_without_videos_is_named(tmp_path):
         main([f"--videos={tmp_path}", f"--output_dir={tmp_path / 'run'}", "--text_model=none"])
 
 
+@pytest.mark.parametrize("source", ["", "--corpus rows --processor folder"])
+@pytest.mark.parametrize("option", ["--language de", "--asr_engine faster-whisper", "--subtitles none"])
+def test_options_of_hearing_without_videos_are_refused(source, option, capsys):
+    """Neither the kitchen nor rows are heard with them; nobody should believe that they were."""
+    with pytest.raises(SystemExit):
+        parse_args([*source.split(), *option.split()])
+    assert f"{option.split()[0]} is about how --videos are heard" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     "options, wanted", [("", "en"), ("--language de", "de"), ("--language de --asr_task translate", "en")]
 )

@@ -174,6 +174,24 @@ def test_what_belongs_to_the_machine_is_not_saved(tiny_text_model, tmp_path, cap
     assert processor.asr_options == options
 
 
+def test_a_ready_made_recogniser_is_given_again_on_loading(tiny_text_model, tmp_path):
+    """As it is: the library's copy of what it is given would fail for what is no Python, such as CTranslate2's."""
+
+    class Whole(SimpleNamespace):
+        def __deepcopy__(self, memo):
+            raise TypeError("cannot pickle")
+
+    VideoBertProcessor.from_models(tiny_text_model, "a/recogniser", asr_options={"task": "translate"}).save_pretrained(
+        tmp_path
+    )
+    ready = Whole()
+    for loader in (VideoBertProcessor, AutoProcessor):
+        again = loader.from_pretrained(tmp_path, asr_model=ready)
+        assert again.asr_model is ready and again.asr_options == {"task": "translate"}
+        changed = loader.from_pretrained(tmp_path, asr_options={"language": "de"})
+        assert changed.asr_model == "a/recogniser" and changed.asr_options == {"language": "de"}
+
+
 def test_processor_without_a_codebook_survives_saving(tiny_text_model, tiny_backbone, tmp_path):
     VideoBertProcessor.from_models(tiny_text_model, backbone=tiny_backbone).save_pretrained(tmp_path)
     assert VideoBertProcessor.from_pretrained(tmp_path).codebook is None
@@ -247,6 +265,7 @@ def test_sound_beside_broken_pictures_is_heard(processor, tmp_path):
     heard, read = processor.describe([broken, broken], subtitles=[None, said])
     assert heard["sentences"] == processor.transcribe(broken) and read["sentences"] == said
     assert all(row["error"].count("the video stream cannot be read") == 1 for row in (heard, read))
+    assert heard["duration"] == pytest.approx(5) and read["duration"] == heard["duration"]
 
 
 def test_cues_that_transcribe_cannot_read_are_told_of(processor, silent_video, tmp_path, caplog, monkeypatch):

@@ -11,9 +11,10 @@ from packaged import packaged_weights
 from test_speech import SCRIPT, narration, texts  # noqa: F401
 
 from processing import VideoBertProcessor
+from processing.media_videobert import open_media
 from processing.pieces_videobert import SAMPLE_RATE
 from processing.processing_videobert import _hear
-from processing.speech_videobert import SpeechRecognizer
+from processing.speech_videobert import SpeechRecognizer, faster_whisper_engine
 
 
 def encode(source, target, *options, before=()):
@@ -79,16 +80,64 @@ def test_clipped_sound_is_still_heard(whisper_tiny, narration):  # noqa: F811
     assert (np.abs(clipped) == 1).mean() > 0.02 and alike(heard) > 0.8 and nothing == []
 
 
-@pytest.mark.parametrize("name", ["a.mp3", "a.flac", "a.mka"])
+@pytest.mark.parametrize("name", ["a.mp3", "a.flac", "a.mka", "a.wav", "a.m4a"])
 def test_half_a_file_is_heard_as_far_as_it_goes(ears, narrated_wav, tmp_path, name):
     """Cut off in the middle: what can be heard is kept, the rest is not made up, and the row says so."""
-    whole = encode(narrated_wav, tmp_path / name).read_bytes()
+    index_first = ("-movflags", "+faststart") if name == "a.m4a" else ()
+    whole = encode(narrated_wav, tmp_path / name, *index_first).read_bytes()
     (tmp_path / name).write_bytes(whole[: len(whole) // 2])
     problems = []
     (sentences,) = ears._speech().transcribe([_hear(tmp_path / name, problems)])
     assert texts(sentences)[0].lower() == SCRIPT[0].lower()
     assert len(sentences) < len(SCRIPT) and sentences[-1]["end"] < 9
     assert len(problems) == 1 and " s of " in problems[0]
+
+
+@pytest.mark.parametrize("options", [("-write_xing", "0", "-q:a", "4", "a.mp3"), ("a.aac",), ("-b:a", "32k", "a.ts")])
+def test_a_length_that_is_only_guessed_is_not_missed(tmp_path, options):
+    """Silence, then noise: by the bit rate of its beginning FFmpeg takes such a file for one that is far longer."""
+    sounds = "-f lavfi -i anullsrc=d=20:r=16000 -f lavfi -i anoisesrc=d=20:r=16000".split()
+    joined = ("-filter_complex", "[0][1]concat=v=0:a=1")
+    subprocess.run(["ffmpeg", "-v", "error", *sounds, *joined, *options], check=True, cwd=tmp_path)
+    problems, heard = [], 0
+    for block, _ in _hear(tmp_path / options[-1], problems):
+        heard += len(block)
+    assert heard / SAMPLE_RATE == pytest.approx(40, abs=0.5) and problems == []
+    if not options[-1].endswith(".ts"):
+        with open_media(tmp_path / options[-1]) as media:
+            assert media.sound_header().duration_seconds > 60
+
+
+def test_sound_that_starts_late_in_its_file_is_whole(tmp_path):
+    """Matroska tells when it ends, not how long its sound is."""
+    source = "-itsoffset 10 -f lavfi -i anoisesrc=d=5:r=16000".split()
+    subprocess.run(["ffmpeg", "-v", "error", *source, "-c:a", "flac", "late.mka"], check=True, cwd=tmp_path)
+    problems = []
+    ((block, start),) = _hear(tmp_path / "late.mka", problems)
+    assert (len(block) / SAMPLE_RATE, start) == pytest.approx((5, 10), abs=0.1) and problems == []
+
+
+def test_a_ready_made_engine_survives_saving_its_processor(bert_minilm, narrated_wav, narration, tmp_path):  # noqa: F811
+    """CTranslate2's network can neither be copied nor written: it is left out, and given again on loading."""
+    faster_whisper = pytest.importorskip("faster_whisper", reason="an optional engine: videobert[faster-whisper]")
+    folder = packaged_weights("whisper-tiny.en-ctranslate2")
+    engine = {"engine": "faster-whisper"}
+    model = faster_whisper.WhisperModel(str(folder), "cpu", compute_type="float32")
+    ready = VideoBertProcessor.from_models(str(bert_minilm), model, asr_options=engine)
+    ready.save_pretrained(tmp_path / "ready")
+    assert VideoBertProcessor.from_pretrained(tmp_path / "ready").asr_model is None
+    again = VideoBertProcessor.from_pretrained(tmp_path / "ready", asr_model=model)
+    assert_narrated(again.transcribe(narrated_wav), narration[1])
+    VideoBertProcessor.from_models(str(bert_minilm), str(folder), asr_options=engine).save_pretrained(tmp_path / "id")
+    again = VideoBertProcessor.from_pretrained(tmp_path / "id")
+    assert (again.asr_model, again.asr_options) == (str(folder), engine)
+
+
+def test_engines_refuse_what_is_not_theirs(whisper_tiny):
+    pytest.importorskip("faster_whisper", reason="an optional engine: videobert[faster-whisper]")
+    for model, message in ((whisper_tiny, "CTranslate2 checkpoints"), (object(), "is no faster_whisper.WhisperModel")):
+        with pytest.raises(ValueError, match=message):
+            faster_whisper_engine(SpeechRecognizer(model, engine="faster-whisper"))
 
 
 def test_both_engines_give_the_same_rows(whisper_tiny, narration):  # noqa: F811

@@ -2,6 +2,7 @@
 
 import json
 import string
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -135,6 +136,8 @@ def test_overlapping_captions_without_repetition_keep_every_word():
         (["Add flour (sifted) and sugar (about 2 tbsp)."], "Add flour (sifted) and sugar (about 2 tbsp)."),
         (["Stir [upbeat music] it.", "(applause)"], "Stir it."),
         (["Stir it. (applause) Now fry it."], "Stir it. Now fry it."),
+        (["Stir it [laughs]. Now fry it [sizzling]!"], "Stir it. Now fry it!"),
+        (["[laughs]. Stir it. [laughs]. Fry it, [laughs], then."], "Stir it. Fry it, then."),
         (["Add flour", "(sifted) and sugar."], "Add flour (sifted) and sugar."),
         (["[Cut it. Fry it] now."], "[Cut it. Fry it] now."),
         (["[one two three four five six seven] go."], "[one two three four five six seven] go."),
@@ -305,14 +308,15 @@ def test_subtitles_of_another_language_are_not_taken(tmp_path):
 
 def test_subtitles_are_found_beside_their_videos(tmp_path):
     """`name.srt` or `name.vtt` next to `name.mp4`; other videos' subtitles, whose names begin alike, are not taken."""
-    for name in ("a.mp4", "a.en.vtt", "a.srt", "b.mp4", "b.en-US.vtt", "c.mp4", "c.more.mp4", "c.more.srt", "d.mp4"):
+    for name in ("a.en.vtt", "a.srt", "b.en-US.vtt", "c.more.srt", "e.de.srt", "f.srt.txt", ".srt"):
         (tmp_path / name).touch()
-    videos = {name: tmp_path / f"{name}.mp4" for name in ("a", "b", "c", "c.more", "d")}
+    videos = {name: tmp_path / f"{name}.mp4" for name in ("a", "b", "c", "c.more", "d", "e.de", "f")}
     found = find_subtitles(videos)
     assert {name: path.name for name, path in found.items()} == {
         "a": "a.en.vtt",
         "b": "b.en-US.vtt",
         "c.more": "c.more.srt",
+        "e.de": "e.de.srt",
     }
     other = tmp_path / "other"
     other.mkdir()
@@ -322,6 +326,18 @@ def test_subtitles_are_found_beside_their_videos(tmp_path):
     assert find_subtitles(videos, tmp_path / "all.json") == {"d": tmp_path / "all.json"}
     with pytest.raises(ValueError, match="no such folder or file of subtitles"):
         find_subtitles(videos, tmp_path / "nothing")
+
+
+def test_each_folder_is_searched_once(tmp_path, monkeypatch):
+    """However many videos lie in it; and no file is compared with every video."""
+    searched, compared, iterdir, told = [], [], Path.iterdir, Path.stem
+    monkeypatch.setattr(Path, "iterdir", lambda folder: searched.append(folder) or iterdir(folder))
+    monkeypatch.setattr(Path, "stem", property(lambda path: compared.append(path) or told.fget(path)))
+    for number in range(200):
+        (tmp_path / f"{number}.en.srt").touch()
+    videos = {str(number): tmp_path / f"{number}.mp4" for number in range(300)}
+    assert list(find_subtitles(videos)) == [str(number) for number in range(200)]
+    assert searched == [tmp_path] and len(compared) < 1000
 
 
 def test_a_source_that_fits_no_video_is_told_of(tmp_path):
