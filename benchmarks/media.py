@@ -6,7 +6,7 @@
     python benchmarks/media.py --smoke                # toy sizes, seconds: shows that it runs
 
 Every reader gives clips of 30 frames at exact presentation times, 20 a second, shortest edge 224, centre crop: uint8
-(30, 3, 224, 224). Peers decode on two threads; ours does as well, one thread more asks for the next frames, and torch
+(30, 3, 224, 224). Peers decode on four threads; ours does as well, one thread more asks for the next frames, and torch
 makes them small on as many as it takes by itself (all cores, or OMP_NUM_THREADS). Two peers are told the size that
 frames get, the others find it out. Two 720p files are read, as videos on the web (30 fps, a key frame every 48) and on
 disk (25 fps, every 250) are coded: natural pictures where `../shared/media` has them, else a test picture with noise.
@@ -42,7 +42,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from processing.media_videobert import count_clips, frame_times, open_media, resized_shape
 
 REAL_VIDEOS = Path(__file__).resolve().parents[2] / "shared" / "media"
-CLIP_SECONDS, FPS, EDGE, THREADS = 1.5, 20, 224, 2
+CLIP_SECONDS, FPS, EDGE, THREADS = 1.5, 20, 224, 4
 CLIP_FRAMES = round(CLIP_SECONDS * FPS)
 SMALL = resized_shape(720, 1280, EDGE)  # of every frame, known beforehand: two peers must be told it to open a file
 # name: (frames a second, frames from key frame to key frame, a real video to look like)

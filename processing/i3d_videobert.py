@@ -32,7 +32,7 @@ class I3DConfig(PreTrainedConfig):
         hidden_size (`int`): Width of the feature.
         image_size (`int`): Side of the square frames, in pixels, for which features are meant.
         num_frames (`int`): Frames in a clip.
-        num_labels (`int`): Classes of the Kinetics head.
+        num_channels (`int`): Channels of a frame.
     """
 
     model_type = "videobert_i3d"
