@@ -177,6 +177,8 @@ class Fit:
                 piece = np.searchsorted(self.firsts, first, side="right") - 1
                 largest[piece] = torch.maximum(largest[piece], self.codebook.prepare(block).abs().max())
         self.longest = 1.0 if config.normalize else power_above(self.total(largest).max().item()) * size**0.5
+        if self.longest**2 > torch.finfo(torch.float32).max:
+            raise ValueError(f"Features of length {self.longest:.0e} are too large to be compared; scale them down.")
         self.open_state()
 
     def whitening(self, largest):

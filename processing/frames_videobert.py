@@ -10,8 +10,8 @@ from torchcodec.decoders import AudioPacketDecoder, ColorConverter, Demuxer, Raw
 
 # Sums of seconds are inexact: a frame that is due at 0.1 s is on the screen at 0.0999999999 s.
 TIME_TOLERANCE = 1e-6
-# FFmpeg's threads wait for each other's frames: two left a fifth of two cores idle, four fill them. Each one holds
-# frames of the full size.
+# FFmpeg's threads wait for each other's frames: four keep two cores busier than two do. Each one holds frames of the
+# full size.
 DECODER_THREADS = 4
 # Frames decoded while earlier ones are made small: two keep the decoder busy.
 FRAMES_AHEAD = 2
@@ -50,10 +50,12 @@ def picture_maker(shape: tuple[int, int], crop_size: tuple[int, int] | None) -> 
     converter = ColorConverter("cpu")
 
     def make_picture(frame):
-        pixels = converter.convert(frame).data
-        if pixels.shape[1:] != shape:
-            pixels = F.interpolate(pixels[None], shape, mode="bilinear", antialias=True)[0]
-        return _centre(pixels.permute(1, 2, 0).numpy(), crop_size)
+        pixels = converter.convert(frame).data.permute(1, 2, 0)
+        if pixels.shape[:2] != shape:
+            # Made a batch before the colours move: the other way round torch takes the pixels for scattered ones.
+            batch = pixels[None].permute(0, 3, 1, 2)
+            pixels = F.interpolate(batch, shape, mode="bilinear", antialias=True)[0].permute(1, 2, 0)
+        return _centre(pixels.numpy(), crop_size)
 
     return make_picture
 

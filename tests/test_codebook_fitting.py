@@ -232,6 +232,11 @@ def test_copies_do_not_hide_the_few_other_clips():
     assert sorted(codebook.counts(0)[codebook.counts(0) > 0].tolist()) == [1, 1, 1, 4997]
 
 
+def test_features_whose_squares_overflow_are_refused():
+    with pytest.raises(ValueError, match="too large to be compared"):
+        fit_codebook(1e30 * made_features(100).astype(np.float64), **{**OPTIONS, "normalize": False})
+
+
 def test_bad_shards_are_named(tmp_path):
     features = made_features(100)
     features[70, 3] = np.nan
