@@ -165,7 +165,8 @@ def sounds_without_speech(seconds):
 @cache
 def build_recognizers():
     """By name our own ears, and of the others functions from a waveform to its text."""
-    asr = pipeline("automatic-speech-recognition", str(weights_folder("whisper-tiny.en")))
+    # One for ours, and one for the others: word times turn a pipeline's fast attention off for good.
+    ears, asr = (pipeline("automatic-speech-recognition", str(weights_folder("whisper-tiny.en"))) for _ in range(2))
 
     def piped(**options):
         def recognize(waveform):
@@ -174,7 +175,7 @@ def build_recognizers():
         return recognize
 
     one_beam = {"generate_kwargs": {"num_beams": 1}}
-    ours = {"ours": SpeechRecognizer(asr)}
+    ours = {"ours": SpeechRecognizer(ears)}
     chunked = {"chunk_length_s": 30, "batch_size": ours["ours"].batch_size}
     others = {
         "plain": piped(**one_beam),

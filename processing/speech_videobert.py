@@ -7,6 +7,7 @@
 3. The words come back with times, are put back onto the video's clock, and make sentences.
 """
 
+import copy
 import math
 import os
 from collections import deque
@@ -222,6 +223,7 @@ def transformers_engine(recognizer: SpeechRecognizer):
     options["max_length"] = asr.model.config.max_target_positions if multilingual else MAX_TOKENS
     # Times of words need to know which attention heads align; without them, times of segments must do.
     times = "word" if getattr(generation, "alignment_heads", None) else True
+    keep_fast_encoder(asr.model)
 
     def recognize(waveforms):
         inputs = ({"raw": waveform, "sampling_rate": SAMPLE_RATE} for waveform in waveforms)
@@ -230,6 +232,18 @@ def transformers_engine(recognizer: SpeechRecognizer):
             yield output["chunks"]
 
     return recognize
+
+
+def keep_fast_encoder(model):
+    """Gives Whisper's encoder a configuration of its own.
+
+    Times of words come out of the decoder's attention weights, for which the library turns the whole model's fast
+    attention off. The encoder's weights, more than a hundred times as many, nobody looks at.
+    """
+    own = copy.copy(model.config)
+    for module in model.get_encoder().modules():
+        if hasattr(module, "config"):
+            module.config = own
 
 
 def faster_whisper_engine(recognizer: SpeechRecognizer):
