@@ -285,15 +285,14 @@ def time_errors(truth, sentences):
 
 
 def run_in_turn(recognizers, waveform, repeats):
-    """What each hears, and its seconds in each round; after the first one only the two that are compared go on."""
+    """What each hears, and its seconds in each round: the two that are compared in turn, then the others once."""
     texts, seconds = {}, {name: [] for name in recognizers}
-    for number in range(repeats):
-        for name, recognize in recognizers.items():
-            if number and name not in COMPARED:
-                continue
-            start = time.perf_counter()
-            texts[name] = recognize(waveform)
-            seconds[name].append(time.perf_counter() - start)
+    for name in [*COMPARED] * repeats + [name for name in recognizers if name not in COMPARED]:
+        if not seconds[name]:  # what is built or compiled at first use
+            recognizers[name](waveform[: 5 * SAMPLE_RATE])
+        start = time.perf_counter()
+        texts[name] = recognizers[name](waveform)
+        seconds[name].append(time.perf_counter() - start)
     return texts, seconds
 
 
@@ -361,8 +360,8 @@ def main():
     show(figures)
 
 
-def chosen_recognizers(options, spoken):
-    """By name functions from a waveform to (text, sentences; `None` of the others), warmed up; and our own ears."""
+def chosen_recognizers(options):
+    """By name functions from a waveform to (text, sentences; `None` of the others), and our own ears."""
     ours, others = build_recognizers()
 
     def heard_by(ears):
@@ -376,14 +375,12 @@ def chosen_recognizers(options, spoken):
     recognizers |= {name: lambda waveform, hear=hear: (hear(waveform), None) for name, hear in others.items()}
     if options.only_plain:
         recognizers = {name: recognizers[name] for name in COMPARED}
-    for recognize in recognizers.values():  # what is built or compiled at first use
-        recognize(spoken[0][1])
     return recognizers, ours["ours"]
 
 
 def measure_kitchen(options, spoken, pause_share):
     """Words, times, cuts and speed on the kitchen's speech."""
-    recognizers, ears = chosen_recognizers(options, spoken)
+    recognizers, ears = chosen_recognizers(options)
     waveform, truth = lay_out(spoken, pause_share, seed=1)
     heard, seconds = run_in_turn(recognizers, waveform, 1 if options.smoke else options.repeats)
     reference = " ".join(text for text, _, _ in truth)
@@ -404,7 +401,7 @@ def measure_real(options, spoken):
     if not sounds:
         print("the folder ../shared/media is not there, or not wanted: the kitchen alone, without real speech")
         return {}
-    recognizers, _ = chosen_recognizers(options, spoken)
+    recognizers, _ = chosen_recognizers(options)
     errors = {name: [] for name in recognizers}
     for waveform, reference in sounds.values():
         for name, recognize in recognizers.items():
