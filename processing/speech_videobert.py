@@ -223,7 +223,8 @@ def transformers_engine(recognizer: SpeechRecognizer):
     options["max_length"] = asr.model.config.max_target_positions if multilingual else MAX_TOKENS
     # Times of words need to know which attention heads align; without them, times of segments must do.
     times = "word" if getattr(generation, "alignment_heads", None) else True
-    keep_fast_encoder(asr.model)
+    if times == "word":
+        keep_fast_encoder(asr.model)
 
     def recognize(waveforms):
         inputs = ({"raw": waveform, "sampling_rate": SAMPLE_RATE} for waveform in waveforms)

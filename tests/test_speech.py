@@ -232,6 +232,7 @@ class SpelledSpeech:
         self.model = SimpleNamespace(
             config=SimpleNamespace(max_target_positions=448),
             generation_config=SimpleNamespace(alignment_heads=[[0, 0]], is_multilingual=False),
+            get_encoder=torch.nn.Identity,
         )
         self.calls, self.options = 0, None
 
