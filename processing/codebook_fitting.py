@@ -29,7 +29,9 @@ from .nearest_videobert import choose
 logger = logging.get_logger(__name__)
 
 TRIALS = 16  # candidates for each further centre of a start; with 4, many a node misses a cluster that it has
-SAMPLE_SHARE = 256  # clips a branch that a node of more is clustered by: its centroids are as good to 1 / 256
+SAMPLE_SHARE = (
+    256  # clips a branch that a node of more is clustered by: its centroids are on average as good to 1 / 256
+)
 BATCH_ROWS = 2048  # clips of small nodes that are clustered together on a core
 SHRINKAGE = 0.01  # of the mean variance, added to every direction's before whitening, or noise would be blown up
 
@@ -64,9 +66,10 @@ def fit_codebook(
         whiten (`bool`): Whether features are centred and decorrelated first (and then scaled, if `normalize`).
         memory (`int`, *optional*): Bytes of features that are read at once, beside those the caller holds; by default
             128 MB of features in memory and 512 MB out of files, which then are read fewer times. A node with more of
-            them is split in passes over all features.
-        state_dir (`str` or `os.PathLike`, *optional*): Gets what is done after every pass and every subtree, so that
-            the same call goes on where a killed one stopped. On several machines, a folder that all of them see.
+            them is split in passes over all features. Never less than 256 features a branch.
+        state_dir (`str` or `os.PathLike`, *optional*): Gets what is done after every split of large nodes and every
+            subtree, so that the same call goes on where a killed one stopped. On several machines, a folder that all
+            of them see.
         alone (`bool`): Whether, of several processes, only this one calls: it reads everything and waits for nobody.
 
     Returns:
@@ -214,6 +217,14 @@ class Fit:
             first += len(block)
         return points
 
+    def take_together(self, rows):
+        """The same in every process, where each reads its own pieces and gets the rest from the others."""
+        piece = np.searchsorted(self.firsts, rows.numpy(), side="right") - 1
+        own = torch.from_numpy(piece % self.processes == self.process)
+        points = torch.zeros(len(rows), self.source.feature_size)
+        points[own] = self.take(rows[own])
+        return self.total(points)
+
     def draw(self, level, node, count=0):
         """What a node of `count` clips starts from.
 
@@ -237,11 +248,13 @@ class Fit:
             for first, block in self.scan():
                 yield first, block, here[first : first + len(block)].long()
 
-        state = self.load(f"level_{level}") or self.begin(level, nodes, here)
+        done = self.load(f"level_{level}")
+        children, alive = (done["children"], done["alive"]) if done else self.begin(level, nodes, here)
         ways = self.codebook.prepare, self.take, self.longest, self.cores, self.total, self.gather
-        passes = Passes(state["children"], state["alive"], scan, *ways)
-        passes.fill(torch.ones(len(nodes), dtype=torch.bool))
-        self.save(f"level_{level}", state)
+        passes = Passes(children, alive, scan, *ways)
+        if not done:
+            passes.fill(torch.ones(len(nodes), dtype=torch.bool))
+            self.save(f"level_{level}", {"children": passes.children, "alive": passes.alive})
         labels, sizes = passes.assign(len(self.node))
         self.node = torch.where(here >= 0, self.node * self.branches + self.total(labels), -1).int()
         if self.process == 0:
@@ -252,8 +265,7 @@ class Fit:
         """The children of large nodes by samples of their clips, of as many nodes at a time as there is room for."""
         children = torch.zeros(len(nodes), self.branches, self.source.feature_size)
         alive = torch.zeros(len(nodes), self.branches, dtype=torch.int32)
-        groups = torch.arange(len(nodes)).split(self.room // (SAMPLE_SHARE * self.branches))
-        for group in groups[self.process :: self.processes]:
+        for group in torch.arange(len(nodes)).split(self.room // (SAMPLE_SHARE * self.branches)):
             samples, draws = [], []
             for place in group.tolist():
                 rows = (here == place).nonzero()[:, 0]
@@ -261,11 +273,13 @@ class Fit:
                 samples.append(rows[sample])
                 draws.append(uniforms)
             wanted = torch.cat(samples).sort()[0]
-            points = self.take(wanted)
-            samples = zip((points[torch.searchsorted(wanted, rows)] for rows in samples), draws, strict=True)
-            for place, split in zip(group, on_cores(self.cores, lambda one: split_by(*one), samples), strict=True):
-                children[place], alive[place] = split
-        return {"children": self.total(children), "alive": self.total(alive).bool()}
+            points = self.take_together(wanted)
+            own = range(self.process, len(group), self.processes)
+            work = ((points[torch.searchsorted(wanted, samples[i])], draws[i]) for i in own)
+            for i, split in zip(own, on_cores(self.cores, lambda one: split_by(*one), work), strict=True):
+                children[group[i]], alive[group[i]] = split
+            del points, work  # before the next ones are read
+        return self.total(children), self.total(alive).bool()
 
     # --- nodes that fit: their whole subtrees at once ----------------------------------------------------------------
 
@@ -284,6 +298,7 @@ class Fit:
                 wanted = torch.cat(list(members.values())).sort()[0]
                 points = self.take(wanted)
                 self.grow(level, {n: torch.searchsorted(wanted, rows) for n, rows in members.items()}, points)
+                del points  # before the next ones are read
             for node in todo:
                 self.save_subtree(level, node)
             self.bar.update((self.levels - level) * sum(int(counts[node]) for node in group))
@@ -353,7 +368,8 @@ class Fit:
     def put(self, level, nodes, children, counts):
         """Writes the children `(nodes, branches, feature_size)` of some nodes, and how many clips each of them has."""
         places = (nodes[:, None] * self.branches + torch.arange(self.branches)).flatten()
-        self.codebook.tree[level][places] = children.flatten(0, 1).to(self.codebook.device)
+        # A -0.0 would become 0.0 in the sum over several processes.
+        self.codebook.tree[level][places] = children.flatten(0, 1).add(0.0).to(self.codebook.device)
         self.codebook.counts(level)[places] = counts.long().flatten().to(self.codebook.device)
 
     def fill_dead(self):
@@ -381,7 +397,14 @@ class Fit:
         config = self.codebook.config
         mean = hashlib.sha256(self.codebook.mean.cpu().numpy().tobytes()).hexdigest()
         shape = {name: getattr(config, name) for name in ("levels", "branches", "feature_size", "normalize", "whiten")}
-        settings = {**shape, "seed": self.seed, "room": self.room, "clips": sum(self.sizes), "mean": mean}
+        settings = {
+            **shape,
+            "seed": self.seed,
+            "sample": SAMPLE_SHARE,
+            "room": self.room,
+            "clips": sum(self.sizes),
+            "mean": mean,
+        }
         path = self.state_dir / "settings.json"
         if self.process == 0 and not path.exists():
             write_whole(path, lambda unfinished: unfinished.write_text(json.dumps(settings)))

@@ -37,15 +37,16 @@ def kmeans(points, sizes, uniforms):
     """Lloyd's k-means with a greedy k-means++ start, for several nodes at once.
 
     Args:
-        points (`torch.FloatTensor` of shape `(B, M, D)`): One node a batch entry, padded at the end. Where they are
-            more than `start_rows`, the first ones start the others, so their order must be random.
+        points (`torch.FloatTensor` of shape `(B, M, D)`): One node a batch entry, padded at the end. More than
+            `start_rows` must be of one node alone and in random order: the first ones start the others.
         sizes (`torch.LongTensor` of shape `(B,)`): Points of each node, at least one.
         uniforms (`torch.DoubleTensor` of shape `(B, K, trials)`): Numbers in [0, 1) that draw the start, for K
             clusters a node at the most.
 
     Returns:
         `torch.LongTensor` of shape `(B, M)`: Labels, -1 at padding. A node with fewer distinct points than K has one
-        cluster a distinct point; of the other nodes no cluster is empty.
+        cluster a distinct point (as distinct as rounding beside the node's whole extent lets them be); of the other
+        nodes no cluster is empty.
     """
     valid = torch.arange(points.shape[1], device=points.device) < sizes[:, None]
     # Around the node's own middle, where differences between its points are not lost beside their length.

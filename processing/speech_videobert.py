@@ -239,9 +239,9 @@ def keep_fast_encoder(model):
     """Gives Whisper's encoder a configuration of its own.
 
     Times of words come out of the decoder's attention weights, for which the library turns the whole model's fast
-    attention off. The encoder's weights, more than a hundred times as many, nobody looks at.
+    attention off. The encoder's weights, many times as many, nobody looks at.
     """
-    own = copy.copy(model.config)
+    own = copy.copy(model.get_encoder().config)
     for module in model.get_encoder().modules():
         if hasattr(module, "config"):
             module.config = own

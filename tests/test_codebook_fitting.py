@@ -79,6 +79,7 @@ def test_memory_and_shards_and_any_share_of_memory_give_one_codebook(expected, s
 def test_blocks_do_not_matter(expected, shards, monkeypatch):
     monkeypatch.setattr("processing.feature_shards.BLOCK_ROWS", 37)
     monkeypatch.setattr("processing.codebook_videobert.CACHED_ROWS", 11)
+    monkeypatch.setattr("processing.codebook_fitting.CACHED_ROWS", 13)
     assert same(fit_codebook(FeatureShards(shards), **LITTLE, **OPTIONS), expected)
 
 
