@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 
 import numpy as np
 import torch.nn.functional as F
@@ -13,8 +14,7 @@ TIME_TOLERANCE = 1e-6
 # FFmpeg's threads wait for each other's frames: four keep two cores busier than two do. Each one holds frames of the
 # full size.
 DECODER_THREADS = 4
-# Frames decoded while earlier ones are made small: two keep the decoder busy.
-FRAMES_AHEAD = 2
+FRAMES_AHEAD = 3  # see `ahead`
 # Frames that a decoder may hold back to put them in order (H.264 allows no more).
 MAX_DELAY = 16
 # Packets without a frame of their own are normal (fields, hidden reference frames); a longer gap is damage.
@@ -86,13 +86,30 @@ def decoded(demuxer: Demuxer, decoder: VideoPacketDecoder | AudioPacketDecoder, 
 
 
 def ahead(items: Iterator, count: int = FRAMES_AHEAD) -> Iterator:
-    """The same items, each of the next `count` asked for in another thread while the caller works on the last one."""
-    with ThreadPoolExecutor(1) as thread:
-        coming = deque(thread.submit(next, items, None) for _ in range(count))
+    """The same items: another thread gets the next `count` and `count` more while the caller works on the last ones.
+
+    They are handed over together: one by one, two threads that are both busy wait for each other too often.
+    """
+
+    def some():
+        got = []
         try:
-            while (item := coming.popleft().result()) is not None:
-                coming.append(thread.submit(next, items, None))
-                yield item
+            got.extend(islice(items, count))  # keeps those before an error
+        except Exception as error:
+            return got, error
+        return got, None
+
+    with ThreadPoolExecutor(1) as thread:
+        coming = deque(thread.submit(some) for _ in range(2))
+        try:
+            while True:
+                got, error = coming.popleft().result()
+                coming.append(thread.submit(some))
+                yield from got
+                if error is not None:
+                    raise error
+                if not got:
+                    return
         finally:
             thread.shutdown(cancel_futures=True)
 
