@@ -29,9 +29,8 @@ from .nearest_videobert import choose
 logger = logging.get_logger(__name__)
 
 TRIALS = 16  # candidates for each further centre of a start; with 4, many a node misses a cluster that it has
-SAMPLE_SHARE = (
-    256  # clips a branch that a node of more is clustered by: its centroids are on average as good to 1 / 256
-)
+# A node of more clips a branch is clustered by a sample of so many: on average as well as by all of them, to 1 / 256.
+SAMPLE_SHARE = 256
 BATCH_ROWS = 2048  # clips of small nodes that are clustered together on a core
 SHRINKAGE = 0.01  # of the mean variance, added to every direction's before whitening, or noise would be blown up
 

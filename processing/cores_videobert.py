@@ -67,6 +67,7 @@ def on_cores(cores, function, items):
     try:
         for item in items:
             waiting.append(pool.submit(function, item))
+            # So far ahead that a long piece, whose result must come first, leaves no core idle.
             if len(waiting) > 4 * cores:
                 yield waiting.popleft().result()
         while waiting:
