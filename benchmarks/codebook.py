@@ -33,8 +33,8 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from processing.codebook_fitting import fit_codebook
-from processing.feature_shards import FeatureShards
+from processing.codebook.feature_shards import FeatureShards
+from processing.codebook.fitting import fit_codebook
 
 PARTS = ("small", "large", "assign", "million")
 LATENT, SHRINK, NOISE = 64, 0.6, 0.05
@@ -215,7 +215,7 @@ def million(options):
 
 
 def write_shard(features, path, clips_a_video=100):
-    """As `processing.corpus` writes them: a row a video, float16."""
+    """As `processing.corpus.build` writes them: a row a video, float16."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 

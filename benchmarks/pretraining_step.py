@@ -32,7 +32,7 @@ from transformers import BertConfig, BertForMaskedLM
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from modeling_videobert import VideoBertConfig, VideoBertForMaskedLM
-from processing.collator import first_fit
+from processing.training_data.collator import first_fit
 
 # layers, hidden size, heads, words, visual tokens
 SHAPES = {

@@ -37,11 +37,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from codebook_pictures import CLIP_SECONDS, middle_frames, plot_gallery, plot_report
 
-from processing.codebook_fitting import fit_codebook, save_whole
-from processing.codebook_report import codebook_report, nearest_clips
+from processing.codebook.feature_shards import FeatureShards, rows_by_video, write_ids
+from processing.codebook.fitting import fit_codebook, save_whole
+from processing.codebook.report import codebook_report, nearest_clips
 from processing.codebook_videobert import VisualCodebook
-from processing.corpus import find_videos, named
-from processing.feature_shards import FeatureShards, rows_by_video, write_ids
+from processing.corpus import find_videos
+from processing.corpus.build import named
 
 FRAME_SIZE = 48
 COLUMNS, LINES = 6, 10  # of the gallery
@@ -127,7 +128,7 @@ def check_settings(output: Path, settings: dict) -> None:
 
 
 def described(source: FeatureShards) -> dict:
-    """How features were made, which `processing.corpus` notes beside its shards."""
+    """How features were made, which `processing.corpus.build` notes beside its shards."""
     settings = source.paths[0].parent / "settings.json"
     return json.loads(settings.read_text()) if settings.exists() else {}
 

@@ -11,7 +11,7 @@ matplotlib.use("Agg")
 from matplotlib import pyplot as plt  # noqa: E402
 
 from processing.media_videobert import open_media  # noqa: E402
-from processing.segments import CLIP_SECONDS  # noqa: E402
+from processing.training_data.segments import CLIP_SECONDS  # noqa: E402
 
 FRAME_SIZE = 96
 

@@ -22,13 +22,12 @@ Held-out figures and losses go to TensorBoard (`tensorboard --logdir runs`), all
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import os
 import resource
 import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -37,17 +36,17 @@ import datasets
 import torch
 from accelerate import Accelerator
 from accelerate.utils import DataLoaderConfiguration, InitProcessGroupKwargs, set_seed
-from classify_actions import best_words, evaluate_actions, read_rows, read_truth, results_table, step_segments
 from plots import plot_losses, plot_timeline
 from training import train
 
 from modeling_videobert import VideoBertForPreTraining
 from processing import VideoBertProcessor, find_subtitles
-from processing.collator import VideoBertDataCollator
-from processing.corpus import build_corpus, find_videos
-from processing.hub import write_model_card
-from processing.segments import REGIMES, SegmentDataset, row_segments
+from processing.corpus import build_corpus, find_videos, held_out_ids, read_rows
+from processing.evaluation import best_words, evaluate_actions, read_truth, results_table, step_segments
+from processing.model_card import write_model_card
 from processing.speech_videobert import ENGINES, TASKS
+from processing.training_data.collator import VideoBertDataCollator
+from processing.training_data.segments import REGIMES, SegmentDataset, row_segments
 
 # Several examples in a row, all of them in one row, one a row, or one a row beside others of its length.
 LAYOUTS = ("packed", "flat", "padded", "grouped")
@@ -213,12 +212,6 @@ def own_material(args: argparse.Namespace) -> Material:
     test_rows = good.filter(lambda row: row["video_id"] in held_out)
     truth = read_truth(args.truth) if args.truth else {}
     return Material(train_rows, test_rows, processor, truth, videos)
-
-
-def held_out_ids(video_ids: Iterable[str], share: float) -> set[str]:
-    """About `share` of the videos, two at least, drawn by their names: a video that is added moves no other one."""
-    draws = {video_id: int(hashlib.sha256(video_id.encode()).hexdigest()[:8], 16) / 2**32 for video_id in video_ids}
-    return {video_id for video_id in draws if draws[video_id] < share} | set(sorted(draws, key=draws.get)[:2])
 
 
 def make_model(args: argparse.Namespace, material: Material) -> VideoBertForPreTraining:

@@ -10,9 +10,9 @@ from .i3d_videobert import I3DConfig, I3DModel
 from .media_videobert import MediaError
 from .processing_videobert import VideoBertProcessor
 from .s3d_videobert import S3DConfig, S3DModel
+from .sequence_videobert import joint_tokenizer
 from .speech_videobert import SpeechRecognizer
 from .subtitles_videobert import find_subtitles, read_subtitles
-from .tokenizer_videobert import joint_tokenizer
 from .video_processing_videobert import VideoBertVideoProcessor
 
 for model_class in (I3DModel, S3DModel, VisualCodebook):

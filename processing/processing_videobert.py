@@ -13,10 +13,9 @@ from transformers.utils import logging
 from .backbone_videobert import Backbone, FeatureError, load_preprocessing
 from .codebook_videobert import VisualCodebook
 from .media_videobert import MISSING_SECONDS, SAMPLE_RATE, MediaError, open_media
-from .sequence_videobert import joint_sequence
+from .sequence_videobert import JOIN_TOKEN, joint_sequence, joint_tokenizer, visual_token
 from .speech_videobert import SpeechRecognizer
 from .subtitles_videobert import read_subtitles
-from .tokenizer_videobert import JOIN_TOKEN, joint_tokenizer, visual_token
 from .video_processing_videobert import VideoBertVideoProcessor
 
 logger = logging.get_logger(__name__)

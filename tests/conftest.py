@@ -1,14 +1,13 @@
 """What several test files share: packaged weights (fetched once, cached) and small made videos."""
 
 import os
-import sys
 from pathlib import Path
 
 import pytest
-from packaged import packaged_weights
+from support.packaged import packaged_weights
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / "examples")]
+pytest_plugins = ["support.spelled_speech", "support.tiny_networks", "support.tiny_processor"]
 # Nothing in the tests may reach for a hub; weights come from packages.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")

@@ -3,7 +3,7 @@
 import unittest
 
 import torch
-from transformers_suites import announce, suite
+from support.transformers_suites import announce, suite
 
 from modeling_videobert import (
     VideoBertConfig,

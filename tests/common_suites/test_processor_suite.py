@@ -5,11 +5,11 @@ import tempfile
 import unittest
 
 import torch
+from support.transformers_suites import suite
 from transformers import BertTokenizer, VideoMAEConfig, VideoMAEImageProcessor, VideoMAEModel
-from transformers_suites import suite
 
 from processing import VideoBertProcessor, VideoBertVideoProcessor, joint_tokenizer
-from processing.codebook_fitting import fit_codebook
+from processing.codebook.fitting import fit_codebook
 
 common = suite("test_processing_common")
 WORDS = "[PAD] [unused0] [UNK] [CLS] [SEP] [MASK] lower newer upper older longer string".split()

@@ -2,7 +2,7 @@
 
 import unittest
 
-from transformers_suites import suite
+from support.transformers_suites import suite
 
 from processing import VideoBertVideoProcessor
 

@@ -1,0 +1,99 @@
+"""A saved folder is all that anybody needs: it opens without this package, with the same numbers to the last bit."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+import torch
+from support.tiny_videobert import tiny_model
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForMaskedLM,
+    AutoModelForPreTraining,
+    AutoModelForVideoClassification,
+)
+
+from modeling_videobert import (
+    VideoBertConfig,
+    VideoBertForMaskedLM,
+    VideoBertForPreTraining,
+    VideoBertForVideoClassification,
+    VideoBertModel,
+)
+
+IDS = torch.tensor([[101, 110, 1, 130, 131, 102], [101, 111, 112, 113, 114, 102]])
+ELSEWHERE = """
+import importlib.abc, sys, torch, transformers
+
+class Absent(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name.partition(".")[0] == "modeling_videobert":
+            raise ImportError("not installed here")
+
+sys.meta_path.insert(0, Absent())
+folder, again = sys.argv[1:]
+ids = torch.tensor({ids})
+config = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=True)
+assert config.vocab_size == 160 and config.join_token_id == 1, config
+outputs = {{}}
+for path in (folder, again):
+    for name in ("AutoModel", "AutoModelForPreTraining", "AutoModelForMaskedLM", "AutoModelForVideoClassification"):
+        model = getattr(transformers, name).from_pretrained(path, trust_remote_code=True).eval()
+        output = model(input_ids=ids)
+        first = output["last_hidden_state" if name == "AutoModel" else "logits"]
+        assert name not in outputs or torch.equal(outputs[name], first) or "Video" in name
+        outputs[name] = first.detach()
+        if path == folder and name == "AutoModelForPreTraining":
+            keep = model
+    keep.save_pretrained(again)  # what was loaded from a folder makes a whole folder again
+torch.save(outputs, again + "/outputs.pt")
+"""
+
+
+@pytest.mark.parametrize(
+    "auto_class, model_class",
+    [
+        (AutoModel, VideoBertModel),
+        (AutoModelForPreTraining, VideoBertForPreTraining),
+        (AutoModelForMaskedLM, VideoBertForMaskedLM),
+        (AutoModelForVideoClassification, VideoBertForVideoClassification),
+    ],
+)
+def test_auto_classes_know_the_package(tmp_path, auto_class, model_class):
+    """Importing the package registers everything: no trust is needed, and the local code wins."""
+    tiny_model(model_class).save_pretrained(tmp_path)
+    assert type(AutoConfig.from_pretrained(tmp_path)) is VideoBertConfig
+    assert type(auto_class.from_pretrained(tmp_path)) is model_class
+
+
+@pytest.mark.parametrize("model_class", [VideoBertModel, VideoBertForPreTraining, VideoBertForMaskedLM])
+def test_auto_map_is_complete(tmp_path, model_class):
+    """Saving one head must not hide the others: AutoModel of a saved head failed without the complete map."""
+    tiny_model(model_class).save_pretrained(tmp_path)
+    auto_map = json.loads((tmp_path / "config.json").read_text())["auto_map"]
+    assert auto_map["AutoConfig"] == "configuration_videobert.VideoBertConfig"
+    for name, reference in auto_map.items():
+        module, class_name = reference.split(".")
+        assert f"class {class_name}(" in (tmp_path / f"{module}.py").read_text(), name
+    assert {"AutoModel", "AutoModelForMaskedLM", "AutoModelForPreTraining"} <= auto_map.keys()
+
+
+def test_a_saved_folder_opens_without_the_package(tmp_path):
+    """In a process that cannot import us: every Auto class, the same numbers, and saving again from there."""
+    model = tiny_model(VideoBertForPreTraining)
+    model.save_pretrained(tmp_path / "saved")
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", ELSEWHERE.format(ids=IDS.tolist()), tmp_path / "saved", tmp_path / "again"],
+        cwd=tmp_path,
+        env={"HF_HOME": str(tmp_path / "hf"), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": str(torch.get_num_threads())},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    outputs = torch.load(tmp_path / "again" / "outputs.pt", weights_only=True)
+    ours = model(input_ids=IDS)
+    assert torch.equal(outputs["AutoModelForPreTraining"], ours.logits)
+    assert torch.equal(outputs["AutoModelForMaskedLM"], ours.logits)
+    assert torch.equal(outputs["AutoModel"], model.videobert(IDS).last_hidden_state)

@@ -1,0 +1,256 @@
+"""Protects the one door for users: the joint sequence, what is saved and loaded, rows out of good and bad videos."""
+
+import subprocess
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from support.spelled_speech import spelled_recognizer
+from support.tiny_processor import WORDS, make_video, text_tokenizer
+from transformers import (
+    AutoProcessor,
+    BertTokenizer,
+)
+from transformers.utils import logging
+
+from processing import VideoBertProcessor, joint_tokenizer
+from processing.codebook.fitting import fit_codebook
+
+
+@pytest.fixture
+def processor(tiny_backbone, tiny_text_model):
+    codebook = fit_codebook(torch.randn(60, 16, generator=torch.Generator().manual_seed(0)), 2, 3, progress=False)
+    return VideoBertProcessor.from_models(tiny_text_model, backbone=tiny_backbone, codebook=codebook)
+
+
+def test_join_token_takes_the_unused_slot_and_words_keep_their_ids():
+    tokenizer = joint_tokenizer(text_tokenizer(), 9)
+    assert tokenizer.convert_tokens_to_ids("[>]") == WORDS.index("[unused0]")
+    assert tokenizer("cut the lemons")["input_ids"] == text_tokenizer()("cut the lemons")["input_ids"]
+    assert tokenizer.convert_tokens_to_ids("<v_00004>") == len(WORDS) + 4
+    assert len(tokenizer) == len(WORDS) + 9
+
+
+def test_tokenizer_refuses_what_is_no_bert():
+    with pytest.raises(ValueError, match=r"no \[unused0\]"):
+        joint_tokenizer(BertTokenizer(vocab={word: i for i, word in enumerate(["[PAD]", "[UNK]"])}), 9)
+
+
+def test_joint_sequence_by_hand(processor):
+    """`[CLS] w1 … wn [>] v1 … vm [SEP]`, one [SEP] at the end, and token types 0 for language and 1 for vision."""
+    inputs = processor(text=["cut the lemon", "now"], videos=[[4, 0], [8]])
+    v0 = len(WORDS)
+    cut, the, lemon, now = (WORDS.index(word) for word in ("cut", "the", "lemon", "now"))
+    assert inputs["input_ids"].tolist() == [[3, cut, the, lemon, 1, v0 + 4, v0, 4], [3, now, 1, v0 + 8, 4, 0, 0, 0]]
+    assert inputs["token_type_ids"].tolist() == [[0, 0, 0, 0, 0, 1, 1, 0], [0, 0, 0, 1, 0, 0, 0, 0]]
+    assert inputs["attention_mask"].tolist() == [[1] * 8, [1] * 5 + [0] * 3]
+    assert inputs["input_ids"].dtype == torch.int64
+
+
+def test_text_alone_and_video_alone(processor):
+    """Text alone needs no network at all; neither has a join token."""
+    assert processor(text="cut the lemon")["input_ids"].tolist() == [[3, 7, 8, 9, 4]]
+    v0 = processor.visual_token_offset
+    assert processor(videos=[1, 2])["input_ids"].tolist() == [[3, v0 + 1, v0 + 2, 4]]
+    assert processor(videos=np.array([1, 2]))["input_ids"].tolist() == [[3, v0 + 1, v0 + 2, 4]]
+    assert processor._backbone is None and processor._recognizer is None
+
+
+def test_decode_writes_visual_tokens(processor):
+    ids = processor(text="cut the lemon", videos=[4])["input_ids"][0]
+    assert processor.decode(ids) == "[CLS] cut the lemon [>] <v_00004> [SEP]"
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        ({}, "neither text nor videos"),
+        ({"text": ["cut", "now"], "videos": [[1]]}, "2 texts and 1 videos"),
+        ({"videos": [[9]]}, "Visual id 9 .* 0 to 8"),
+        ({"videos": [[-1]]}, "Visual id -1 .* 0 to 8"),
+    ],
+)
+def test_bad_arguments_are_named(processor, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        processor(**arguments)
+
+
+def test_frames_files_and_ids_give_the_same_tokens(processor, silent_video):
+    """A path, its bytes and its visual ids are three ways to say the same."""
+    row = processor.tokenize(silent_video)
+    by_path = processor(videos=silent_video)["input_ids"]
+    assert len(row["visual_ids"]) == 3
+    assert torch.equal(by_path, processor(videos=silent_video.read_bytes())["input_ids"])
+    assert torch.equal(by_path, processor(videos=[row["visual_ids"]])["input_ids"])
+
+
+def test_save_and_load_keep_everything(processor, silent_video, tmp_path):
+    """The codebook's weights travel inside the processor's folder; the networks are named, not saved."""
+    before = processor.tokenize(silent_video)
+    processor.save_pretrained(tmp_path)
+    assert (tmp_path / "codebook" / "model.safetensors").exists()
+    again = VideoBertProcessor.from_pretrained(tmp_path)
+    assert (again.asr_model, again.backbone) == (processor.asr_model, processor.backbone)
+    assert again.video_processor.size == processor.video_processor.size
+    assert again.tokenize(silent_video) == before
+    assert torch.equal(again(text="cut", videos=[3])["input_ids"], processor(text="cut", videos=[3])["input_ids"])
+    again.save_pretrained(tmp_path / "twice")
+    assert isinstance(AutoProcessor.from_pretrained(tmp_path / "twice"), VideoBertProcessor)
+
+
+def test_how_speech_is_heard_is_saved(tiny_text_model, tiny_backbone, tmp_path):
+    """Language and task travel with the processor; a ready-made pipeline is saved by the name of its model."""
+    ready = SimpleNamespace(model=SimpleNamespace(name_or_path="openai/whisper-small"), type="seq2seq_whisper")
+    options = {"language": "de", "task": "translate", "batch_size": 4}
+    processor = VideoBertProcessor.from_models(tiny_text_model, ready, tiny_backbone, asr_options=options)
+    assert processor._speech().asr_model is ready
+    processor.save_pretrained(tmp_path)
+    again = VideoBertProcessor.from_pretrained(tmp_path)
+    assert (again.asr_model, again.asr_options) == ("openai/whisper-small", options)
+    recognizer = again._speech()
+    assert (recognizer.language, recognizer.task, recognizer.batch_size) == ("de", "translate", 4)
+
+
+def test_what_belongs_to_the_machine_is_not_saved(tiny_text_model, tmp_path, caplog, monkeypatch):
+    """A ready recogniser without a name is left out with a warning (faster_whisper's holds one of CTranslate2), and so
+    are device and precision, which may be no JSON at all."""
+    monkeypatch.setattr(logging.get_logger("transformers"), "propagate", True)
+    nameless = SimpleNamespace(model=SimpleNamespace(is_multilingual=True))
+    options = {"language": "de", "device": torch.device("cpu"), "dtype": torch.float16}
+    processor = VideoBertProcessor.from_models(tiny_text_model, nameless, asr_options=options)
+    processor.save_pretrained(tmp_path)
+    assert "The asr_model is ready-made and has no name" in caplog.text
+    again = VideoBertProcessor.from_pretrained(tmp_path)
+    assert again.asr_model is None and again.asr_options == {"language": "de"}
+    assert processor.asr_options == options
+
+
+def test_a_ready_made_recogniser_is_given_again_on_loading(tiny_text_model, tmp_path):
+    """As it is: the library's copy of what it is given would fail for what is no Python, such as CTranslate2's."""
+
+    class Whole(SimpleNamespace):
+        def __deepcopy__(self, memo):
+            raise TypeError("cannot pickle")
+
+    VideoBertProcessor.from_models(tiny_text_model, "a/recogniser", asr_options={"task": "translate"}).save_pretrained(
+        tmp_path
+    )
+    ready = Whole()
+    for loader in (VideoBertProcessor, AutoProcessor):
+        again = loader.from_pretrained(tmp_path, asr_model=ready)
+        assert again.asr_model is ready and again.asr_options == {"task": "translate"}
+        changed = loader.from_pretrained(tmp_path, asr_options={"language": "de"})
+        assert changed.asr_model == "a/recogniser" and changed.asr_options == {"language": "de"}
+
+
+def test_processor_without_a_codebook_survives_saving(tiny_text_model, tiny_backbone, tmp_path):
+    VideoBertProcessor.from_models(tiny_text_model, backbone=tiny_backbone).save_pretrained(tmp_path)
+    assert VideoBertProcessor.from_pretrained(tmp_path).codebook is None
+
+
+def test_a_processor_without_a_codebook_says_so(tiny_text_model, tiny_backbone, silent_video):
+    """Before it looks at a video, which may be long."""
+    processor = VideoBertProcessor.from_models(tiny_text_model, backbone=tiny_backbone)
+    for ask in (processor.tokenize, lambda video: processor(videos=video), lambda video: processor(videos=[0, 1])):
+        with pytest.raises(ValueError, match="The processor has no codebook"):
+            ask(silent_video)
+
+
+def test_bad_videos_become_rows_and_the_others_go_on(processor, silent_video, tmp_path):
+    """A missing file, a text file named .mp4 and silence each give a row; nothing is raised and nothing is lost."""
+    text = tmp_path / "text.mp4"
+    text.write_text("this is no video")
+    rows = processor.describe([tmp_path / "missing.mp4", text, silent_video])
+    assert [row["video_id"] for row in rows] == ["missing", "text", "silent"]
+    assert "no such file" in rows[0]["error"] and "missing.mp4" in rows[0]["error"]
+    assert "not a readable video" in rows[1]["error"] and "text.mp4" in rows[1]["error"]
+    assert rows[2]["error"] is None and rows[2]["has_speech"] is False and len(rows[2]["features"]) == 3
+    assert processor.tokenize(text)["visual_ids"] == []
+
+
+def test_a_row_from_subtitles_needs_no_recogniser(processor, silent_video, tmp_path):
+    """The row that speech would give, from a file beside the video; a broken file leaves a row that says so."""
+    assert processor.asr_model is None
+    said = [{"text": "Cut it.", "start": 1.0, "end": 2.5}, {"text": "Fry it.", "start": 3.0, "end": 4.5}]
+    cues = "1\n00:00:01,000 --> 00:00:02,500\nCut it.\n\n2\n00:00:03,000 --> 00:00:04,500\nFry it.\n"
+    (tmp_path / "good.srt").write_text(cues)
+    (tmp_path / "broken.srt").write_text("nothing")
+    good, broken = processor.describe(
+        [silent_video] * 2, ["good", "broken"], [tmp_path / "good.srt", tmp_path / "broken.srt"]
+    )
+    assert good["sentences"] == said
+    assert good["has_speech"] and good["error"] is None
+    assert broken["sentences"] == [] and not broken["has_speech"] and "broken.srt: no cue was found" in broken["error"]
+    assert len(broken["features"]) == len(good["features"]) == 3
+    assert processor.transcribe(silent_video, subtitles=said) == said
+    assert processor.tokenize(silent_video, subtitles=said)["sentences"] == said
+
+
+@pytest.mark.parametrize("piped", [False, True])
+def test_sound_of_unknown_length_is_heard(processor, tmp_path, piped):
+    """A live recording does not say how long it is: that drops no sentence, neither heard nor of subtitles."""
+    command = "ffmpeg -v error -f lavfi -i sine=d=5 -c:a libopus -f webm".split()
+    live = tmp_path / "live.webm"
+    if piped:
+        live.write_bytes(subprocess.run([*command, "-"], check=True, capture_output=True).stdout)
+    else:
+        subprocess.run([*command, "-live", "1", str(live)], check=True)
+    processor._recognizer = spelled_recognizer()
+    assert processor.transcribe(live)
+    said = [{"text": "Cut it.", "start": 1.0, "end": 2.5}]
+    assert processor.transcribe(live, subtitles=said) == said
+    heard, read = processor.describe([live, live], subtitles=[None, said])
+    assert heard["sentences"] == processor.transcribe(live) and read["sentences"] == said
+
+
+def test_sound_beside_broken_pictures_is_heard(processor, tmp_path):
+    """A video stream without a single frame takes neither the sound nor the subtitles with it; the row tells of it."""
+    broken = tmp_path / "broken.mkv"
+    sources = "-f lavfi -i sine=d=5 -f lavfi -i color=s=64x48:d=5 -map 0 -map 1"
+    command = f"ffmpeg -v error {sources} -c:v ffv1 -c:a flac -frames:v 0".split()
+    subprocess.run([*command, str(broken)], check=True)
+    processor._recognizer = spelled_recognizer()
+    said = [{"text": "Cut it.", "start": 1.0, "end": 2.5}]
+    assert processor.transcribe(broken)
+    assert processor.transcribe(broken, subtitles=said) == said
+    heard, read = processor.describe([broken, broken], subtitles=[None, said])
+    assert heard["sentences"] == processor.transcribe(broken) and read["sentences"] == said
+    assert all(row["error"].count("the video stream cannot be read") == 1 for row in (heard, read))
+    assert heard["duration"] == pytest.approx(5) and read["duration"] == heard["duration"]
+
+
+def test_cues_that_transcribe_cannot_read_are_told_of(processor, silent_video, tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr(logging.get_logger("transformers"), "propagate", True)
+    cues = "1\n00:00:01,000 --> 00:00:02,500\nCut it.\n\n2\n00:00:03,000 --> soon\nFry it.\n"
+    (tmp_path / "a.srt").write_text(cues)
+    assert len(processor.transcribe(silent_video, tmp_path / "a.srt")) == 1
+    assert "1 of 2 cues cannot be read" in caplog.text
+
+
+def test_a_missing_recogniser_is_told_of_before_the_work(processor, tmp_path, monkeypatch):
+    """Not after minutes of features, which would be lost."""
+    make_video(tmp_path / "loud.mp4", "testsrc=s=64x48:r=25:d=2", "sine=d=2")
+    monkeypatch.setattr(processor._network(), "features", lambda clips: pytest.fail("features were computed"))
+    with pytest.raises(ValueError, match="no asr_model"):
+        processor.describe([tmp_path / "loud.mp4"])
+
+
+def test_a_narrated_video_becomes_the_row_it_should(kitchen_videos, whisper_tiny, i3d, bert_minilm):
+    """The whole real way, Whisper and I3D with real weights: the words that were spoken, when they were spoken."""
+    videos, truth = kitchen_videos
+    video_id, path = next(iter(videos.items()))
+    processor = VideoBertProcessor.from_models(str(bert_minilm), str(whisper_tiny), str(i3d))
+    (row,) = processor.describe([path])
+    spoken = truth[video_id]["sentences"]
+    words = " ".join(sentence["text"] for sentence in row["sentences"]).lower()
+    steps = truth[video_id]["steps"]
+    named = [step["object"] in words and step["verb"] in words for step in steps]
+    assert sum(named) >= len(steps) - 1
+    assert row["error"] is None and row["has_speech"] and abs(row["duration"] - truth[video_id]["duration"]) < 0.1
+    assert len(row["features"]) == round(row["duration"] / 1.5)
+    ends = [0.0] + [sentence["end"] for sentence in row["sentences"]]
+    for sentence, before in zip(row["sentences"], ends, strict=False):
+        assert before <= sentence["start"] < sentence["end"] <= row["duration"]
+    assert abs(row["sentences"][0]["start"] - spoken[0]["start"]) < 0.5
+    assert abs(row["sentences"][-1]["end"] - spoken[-1]["end"]) < 0.5

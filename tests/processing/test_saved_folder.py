@@ -1,0 +1,132 @@
+"""A folder of model and processor is all that anybody needs: a process without this package gets the same."""
+
+import json
+import subprocess
+import sys
+
+import torch
+from support.tiny_processor import make_video, text_tokenizer
+
+from modeling_videobert import VideoBertConfig, VideoBertForPreTraining
+from processing import I3DConfig, I3DModel, S3DConfig, S3DModel, VideoBertProcessor
+from processing.codebook.fitting import fit_codebook
+
+WITHOUT = """
+import sys, json, torch
+
+if sys.argv[3] == "without":
+    import importlib.abc
+
+    class Absent(importlib.abc.MetaPathFinder):
+        def find_spec(self, name, path, target=None):
+            if name.partition(".")[0] in ("modeling_videobert", "processing"):
+                raise ImportError("not installed here")
+
+    sys.meta_path.insert(0, Absent())
+else:
+    import modeling_videobert, processing
+"""
+
+OPEN_ALONE = (
+    WITHOUT
+    + """
+from transformers import AutoModel
+
+inputs = torch.load(sys.argv[2], weights_only=True)
+model = AutoModel.from_pretrained(sys.argv[1], trust_remote_code=sys.argv[3] == "without").eval()
+with torch.no_grad():
+    outputs = model(inputs)
+torch.save(outputs if torch.is_tensor(outputs) else outputs.pooler_output, sys.argv[4])
+"""
+)
+
+OPEN = (
+    WITHOUT
+    + """
+from transformers import AutoConfig, AutoModel, AutoModelForMaskedLM, AutoProcessor
+
+folder, video = sys.argv[1:3]
+trust = {"trust_remote_code": sys.argv[3] == "without"}
+processor = AutoProcessor.from_pretrained(folder, **trust)
+inputs = processor(text="cut the [MASK]", videos=video)
+model, cloze = (auto.from_pretrained(folder, **trust).eval() for auto in (AutoModel, AutoModelForMaskedLM))
+with torch.no_grad():
+    logits = cloze(**inputs).logits
+    hidden = model(**inputs).last_hidden_state
+torch.save({"ids": inputs["input_ids"], "logits": logits, "hidden": hidden}, sys.argv[4])
+assert AutoConfig.from_pretrained(folder, **trust).codebook_size == 9
+print(json.dumps(processor.tokenize(video)))
+processor.save_pretrained(sys.argv[4] + "_again")
+AutoProcessor.from_pretrained(sys.argv[4] + "_again", **trust)
+"""
+)
+
+
+def run(script, *arguments, home):
+    """A script in a process of its own; what it prints."""
+    done = subprocess.run(
+        [sys.executable, "-c", script, *arguments],
+        capture_output=True,
+        text=True,
+        env={
+            **{"PATH": "/usr/bin:/bin", "HF_HOME": str(home / "hf"), "HF_HUB_OFFLINE": "1"},
+            "OMP_NUM_THREADS": str(torch.get_num_threads()),
+        },
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
+
+
+def tiny_codebook():
+    return fit_codebook(torch.randn(60, 16, generator=torch.Generator().manual_seed(0)), 2, 3, progress=False)
+
+
+def test_a_saved_folder_opens_with_and_without_the_package(tiny_backbone, tiny_text_model, tmp_path):  # noqa: F811
+    """Config, model, cloze head, processor through the Auto classes: equal to the last bit in all three processes."""
+    codebook = tiny_codebook()
+    processor = VideoBertProcessor.from_models(tiny_text_model, backbone=tiny_backbone, codebook=codebook)
+    torch.manual_seed(0)
+    config = VideoBertConfig(
+        text_vocab_size=len(text_tokenizer()),
+        codebook_size=9,
+        hidden_size=16,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=32,
+    )
+    model = VideoBertForPreTraining(config).eval()
+    folder, video = tmp_path / "saved", tmp_path / "video.mp4"
+    model.save_pretrained(folder)
+    processor.save_pretrained(folder)
+    make_video(video, "testsrc=s=64x48:r=25:d=4.6")
+    inputs = processor(text="cut the [MASK]", videos=video)
+    with torch.no_grad():
+        expected = {"ids": inputs["input_ids"], "logits": model(**inputs).logits}
+        expected["hidden"] = model.videobert(**inputs).last_hidden_state
+
+    for package in ("with", "without"):
+        result = tmp_path / package
+        printed = run(OPEN, folder, video, package, result, home=tmp_path)
+        found = torch.load(result, weights_only=True)
+        for name, tensor in expected.items():
+            assert torch.equal(found[name], tensor), (package, name)
+        assert json.loads(printed.splitlines()[-1]) == processor.tokenize(video)
+
+
+def test_a_codebook_and_the_video_networks_open_alone(tmp_path):
+    """Saved by themselves, each brings its code: one call opens them, and gives the same to the bit."""
+    torch.manual_seed(0)
+    clips = torch.randn(1, 16, 3, 224, 224)
+    cases = {
+        "codebook": (tiny_codebook(), torch.randn(300, 16)),
+        "s3d": (S3DModel(S3DConfig()).eval(), clips),
+        "i3d": (I3DModel(I3DConfig()).eval(), clips[..., :64, :64]),
+    }
+    for name, (model, inputs) in cases.items():
+        model.save_pretrained(tmp_path / name)
+        torch.save(inputs, tmp_path / f"{name}_in")
+        with torch.no_grad():
+            expected = model(inputs)
+        run(OPEN_ALONE, tmp_path / name, tmp_path / f"{name}_in", "without", tmp_path / f"{name}_out", home=tmp_path)
+        found = torch.load(tmp_path / f"{name}_out", weights_only=True)
+        assert torch.equal(found, expected if torch.is_tensor(expected) else expected.pooler_output), name

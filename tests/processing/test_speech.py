@@ -1,0 +1,417 @@
+"""Speech to sentences: nothing invented, no word cut or doubled, every sentence where it was said."""
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from support.spelled_speech import SCRIPT, SpelledSpeech, spelled, spelled_recognizer, texts
+from transformers import pipeline
+from transformers.utils import logging
+
+from processing.pieces_videobert import PIECE_SECONDS, SAMPLE_RATE, Piece, cut_pieces, place_words
+from processing.sentences_videobert import Word, drop_loops, ends_sentence, make_sentences, normalize_text
+from processing.speech_videobert import SpeechRecognizer
+
+
+def words_of(text, start=0.0, seconds=0.3, pause=0.1):
+    """Words said one after the other."""
+    words = []
+    for part in text.split():
+        words.append(Word(part, start, start + seconds))
+        start += seconds + pause
+    return words
+
+
+# --- sentences ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Add 2 tbsp. of oil and stir.",
+        "Fry it for approx. 5 min. on each side.",
+        "Heat the oven to 350 °F. or a bit more.",
+        "Take a No. 1 pan.",
+        "Mr. Brown likes it.",
+        "Use e.g. Parmesan or another hard cheese.",
+        "You want it hot... not burnt.",
+        "It weighs 1.5 lb. or so.",
+    ],
+)
+def test_cooking_abbreviations_do_not_end_a_sentence(text):
+    assert texts(make_sentences(words_of(text))) == [text]
+
+
+@pytest.mark.parametrize(
+    "text, sentences",
+    [
+        ("Cut it. Now fry it!", ["Cut it.", "Now fry it!"]),
+        ("Fry it for 5 min. Then turn it.", ["Fry it for 5 min.", "Then turn it."]),
+        ("Is it done? yes it is.", ["Is it done?", "yes it is."]),
+        ('He said "stir." Then he left.', ['He said "stir."', "Then he left."]),
+        ("No. That is wrong.", ["No.", "That is wrong."]),
+        ("Bake at 350. 20 minutes are enough.", ["Bake at 350.", "20 minutes are enough."]),
+        ("cut it. now fry it.", ["cut it.", "now fry it."]),  # a text without any capital letters
+        ("And then,", ["And then."]),  # cut off: still a punctuated sentence
+    ],
+)
+def test_sentences_end_where_they_end(text, sentences):
+    assert texts(make_sentences(words_of(text))) == sentences
+
+
+def test_times_of_sentences_by_hand():
+    """A sentence lasts from its first word to the end of its last one."""
+    words = [Word("Cut", 1.0, 1.2), Word("it.", 1.2, 1.5), Word("Fry", 2.5, 2.8), Word("it.", 2.8, 3.25)]
+    assert make_sentences(words) == [
+        {"text": "Cut it.", "start": 1.0, "end": 1.5},
+        {"text": "Fry it.", "start": 2.5, "end": 3.25},
+    ]
+
+
+def test_sentences_stay_inside_the_video():
+    """Speech before the first frame and after the last one has no picture; what reaches over an edge is cut there."""
+    words = [
+        *(Word("Before.", -2.0, -1.0), Word("Over", -0.5, 0.2), Word("it.", 0.2, 0.5)),
+        *(Word("At", 9.0, 9.5), Word("end.", 9.5, 11.0), Word("After.", 11.0, 12.0)),
+    ]
+    assert make_sentences(words, duration=10.0) == [
+        {"text": "Over it.", "start": 0.0, "end": 0.5},
+        {"text": "At end.", "start": 9.0, "end": 10.0},
+    ]
+
+
+def test_long_pause_ends_a_sentence():
+    """Whoever works silently for a while starts anew, whatever the punctuation says."""
+    words = words_of("now we stir") + words_of("and now it is done.", start=10)
+    assert texts(make_sentences(words)) == ["now we stir.", "and now it is done."]
+
+
+def test_endless_run_is_cut_at_its_pauses():
+    """Sixty words without a full stop are no sentence: they are cut at the longest pause, not within a breath."""
+    words = words_of(" ".join(f"w{i}" for i in range(25))) + words_of(
+        " ".join(f"w{i}" for i in range(25, 60)), start=11
+    )
+    sentences = make_sentences(words)
+    assert [text.split()[0] for text in texts(sentences)] == ["w0", "w25"]
+    assert " ".join(text.rstrip(".") for text in texts(sentences)) == " ".join(f"w{i}" for i in range(60))
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["stir", "it.", "5", "min.", "Then", "no.", "cut,", "What?", "tbsp.", "..."]),
+            st.floats(0, 3),
+            st.floats(0, 2),
+        ),
+        max_size=120,
+    ),
+    st.floats(-5, 5),
+    st.floats(0.5, 200),
+)
+def test_sentences_are_in_order_and_keep_every_word(parts, start, duration):
+    """Whatever is heard: start < end, inside the video, no overlap, and inside the video no word lost or doubled."""
+    words = []
+    for text, seconds, pause in parts:
+        words.append(Word(text, start, start + seconds))
+        start += seconds + pause
+    sentences = make_sentences(words, duration)
+    edges = [edge for sentence in sentences for edge in (sentence["start"], sentence["end"])]
+    assert edges == sorted(edges) and all(0 <= edge <= duration for edge in edges)
+    assert all(sentence["start"] < sentence["end"] for sentence in sentences)
+    everything = [Word(word.text, word.start + 10, word.end + 10) for word in words]
+    said = " ".join(texts(make_sentences(everything))).split()
+    assert [word.strip(".,") for word in said] == [word.text.strip(".,") for word in words]
+
+
+@pytest.mark.parametrize(
+    "word, following, ends", [("oil.", "Then", True), ("oil", "Then", False), ("tbsp.", "of", False)]
+)
+def test_ends_sentence(word, following, ends):
+    assert ends_sentence(word, following) is ends
+
+
+def test_normalize_text():
+    """One form for WordPiece: plain quotes and dashes, composed accents, single spaces; case and accents stay."""
+    assert normalize_text(" It’s “cre\u0301me” –\u00a0yes…\t♪ ") == 'It\'s "créme" - yes...'
+    assert normalize_text(normalize_text("“a”\u200b b")) == '"a" b'
+
+
+# --- words --------------------------------------------------------------------------------------------------
+
+
+def piece_of(*stretches, spans=None):
+    return Piece(None, list(stretches), np.array(spans or stretches))
+
+
+def test_words_come_back_to_the_clock_of_the_video():
+    """Two stretches, 10 … 12 s and 20 … 25 s, went through the recogniser as one: second 3 of it is second 21."""
+    piece = piece_of((10.0, 12.0), (20.0, 25.0))
+    heard = [{"text": " Cut", "timestamp": (0.5, 1.0)}, {"text": " it.", "timestamp": (3.0, 3.5)}]
+    assert place_words(heard, piece) == [Word("Cut", 10.5, 11.0), Word("it.", 21.0, 21.5)]
+
+
+def test_word_leaves_the_pause_before_and_after_it():
+    """A recogniser lets a word begin where the last one ended; voice detection knows better."""
+    piece = piece_of((0.0, 10.0), spans=[(1.0, 2.0), (5.0, 6.0)])
+    heard = [{"text": " first", "timestamp": (1.2, 4.8)}, {"text": " second", "timestamp": (4.8, 5.4)}]
+    assert place_words(heard, piece) == [Word("first", 1.2, 2.0), Word("second", 5.0, 5.4)]
+
+
+def test_parts_of_a_word_are_joined():
+    """Whisper times "real", "-time" apart; they are one word."""
+    heard = [{"text": " real", "timestamp": (0.0, 0.4)}, {"text": "-time", "timestamp": (0.4, 0.8)}]
+    assert place_words(heard, piece_of((0.0, 2.0))) == [Word("real-time", 0.0, 0.8)]
+
+
+def test_segments_share_their_time_by_characters():
+    """A checkpoint without alignment heads times segments only: "abc de" has 3 + 1 and 2 + 1 characters of 0.7 s."""
+    (first, second) = place_words([{"text": " abc de", "timestamp": (0.0, 0.7)}], piece_of((0.0, 2.0)))
+    assert (first.text, second.text) == ("abc", "de")
+    assert (first.start, first.end, second.end) == pytest.approx((0.0, 0.4, 0.7))
+
+
+def test_noises_are_not_words():
+    heard = [{"text": f" {text}", "timestamp": (0.0, 1.0)} for text in "Stir [soft music] it. (applause) ♪".split()]
+    assert [word.text for word in place_words(heard, piece_of((0.0, 2.0)))] == ["Stir", "it."]
+
+
+def test_loops_are_dropped():
+    """A recogniser that lost its way repeats itself; one round is kept. Four times may be meant."""
+    loop = words_of("Start. " + "Thank you. " * 20 + "End.")
+    assert " ".join(word.text for word in drop_loops(loop)) == "Start. Thank you. End."
+    meant = words_of("stir stir stir stir it")
+    assert drop_loops(meant) == meant
+
+
+# --- pieces -------------------------------------------------------------------------------------------------
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.lists(st.tuples(st.integers(1000, 400_000), st.integers(1, 100_000)), min_size=1, max_size=40))
+def test_pieces_hold_all_speech_once(parts):
+    """Every sample with voice is in exactly one piece; no piece is longer than the recogniser hears."""
+    spans, place = [], 0
+    for pause, speech in parts:
+        spans.append((place + pause, place + pause + speech))
+        place += pause + speech
+    count = np.zeros(place + 5000, dtype=int)
+    for stretches in cut_pieces(spans, np.zeros(len(count), dtype=np.float32)):
+        assert sum(end - start for start, end in stretches) <= PIECE_SECONDS * SAMPLE_RATE
+        for start, end in stretches:
+            count[start:end] += 1
+    assert count.max() == 1
+    assert all((count[start:end] == 1).all() for start, end in spans)
+
+
+def test_speech_without_pause_is_cut_where_it_is_quietest():
+    """Forty-five seconds without a pause, one breath at 20 s: the cut is there, so no word is cut."""
+    sound = np.random.default_rng(0).normal(0, 0.1, 45 * SAMPLE_RATE).astype(np.float32)
+    sound[20 * SAMPLE_RATE : 20 * SAMPLE_RATE + 1600] *= 0.01
+    first, second = cut_pieces([(0, len(sound))], sound)
+    assert first[-1][1] == second[0][0] == pytest.approx(20 * SAMPLE_RATE + 800, abs=800)
+
+
+# --- the recogniser -----------------------------------------------------------------------------------------
+
+
+def test_progress_bars_can_be_switched_off():
+    """The switch of transformers holds here too."""
+    logging.disable_progress_bar()
+    try:
+        assert texts(spelled_recognizer().transcribe([(spelled([7]), 0.0)], [5.0])[0]) == ["7."]
+    finally:
+        logging.enable_progress_bar()
+
+
+def test_sounds_are_recognised_together():
+    """One call for the pieces of all sounds, in batches and with one beam; each sentence returns to its own sound and
+    clock."""
+    recognizer = spelled_recognizer()
+    first, nothing, second = recognizer.transcribe(
+        [(spelled([7, 8]), 0.0), (np.zeros(16000, dtype=np.float32), 0.0), (spelled([9]), 5.0)]
+    )
+    asr = recognizer.asr_model
+    assert asr.calls == 1 and asr.options["batch_size"] == 3
+    assert asr.options["num_beams"] == 1 and asr.options["max_length"] < 448
+    assert texts(first) == ["7.", "8."] and nothing == [] and texts(second) == ["9."]
+    assert [s["start"] for s in first] == pytest.approx([1.0, 2.1], abs=0.11) and first[0]["end"] == pytest.approx(1.1)
+    assert second[0]["start"] == pytest.approx(6.0, abs=0.11)
+
+
+def test_silence_does_not_even_build_the_recogniser():
+    recognizer = SpeechRecognizer("no/such/model")
+    recognizer._voice_detector = lambda waveform: []
+    assert recognizer.transcribe([(np.zeros(16000, dtype=np.float32), 0.0)], [1.0]) == [[]]
+    assert recognizer.transcribe([]) == []
+
+
+@pytest.mark.parametrize("block_seconds", [3.0, 10.05, 200.0])
+def test_long_sound_in_blocks_is_the_whole_sound(block_seconds):
+    """Hours of sound come in blocks: a word on the seam is neither cut nor doubled."""
+    words = np.random.default_rng(1).permutation(np.arange(1, 100)).tolist()
+    # The middle of a gap is a whole tenth of a second: the stand-in hears in tenths.
+    sound, size = spelled(words, gap=0.8), int(block_seconds * SAMPLE_RATE)
+    blocks = [(sound[i : i + size], 2.0 + i / SAMPLE_RATE) for i in range(0, len(sound), size)]
+    (sentences,) = spelled_recognizer().transcribe([iter(blocks)])
+    said = " ".join(texts(sentences)).split()
+    assert said == [f"{word}." for word in words]
+    assert sentences[-1]["end"] == pytest.approx(2.0 + len(sound) / SAMPLE_RATE, abs=0.11)
+
+
+def test_bad_input_is_named():
+    recognizer = spelled_recognizer()
+    with pytest.raises(ValueError, match="int16"):
+        recognizer.transcribe([(np.zeros(16000, dtype=np.int16), 0.0)])
+    with pytest.raises(ValueError, match=r"\(2, 16000\)"):
+        recognizer.transcribe([(np.zeros((2, 16000), dtype=np.float32), 0.0)])
+    with pytest.raises(ValueError, match="1 sounds and 2 durations"):
+        recognizer.transcribe([(np.zeros(16000, dtype=np.float32), 0.0)], [1.0, 2.0])
+    recognizer.asr_model.type = "ctc"
+    with pytest.raises(ValueError, match="Whisper"):
+        recognizer.transcribe([(spelled([5]), 0.0)])
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"language": "klingon"}, "no language 'klingon'; it knows afrikaans"),
+        ({"task": "sing"}, "'sing'; it must be one of"),
+        ({"engine": "gramophone"}, "'gramophone'; it must be one of"),
+    ],
+)
+def test_options_that_there_are_not(options, message):
+    """Said before anything is loaded."""
+    with pytest.raises(ValueError, match=message):
+        SpeechRecognizer("some/whisper", **options)
+
+
+@pytest.mark.parametrize("options", [{"language": "German"}, {"language": "de"}, {"task": "translate"}])
+def test_a_checkpoint_for_english_refuses_other_languages(options):
+    """It would write English nonsense for them."""
+    with pytest.raises(ValueError, match="hears English only"):
+        spelled_recognizer(**options).transcribe([(spelled([5]), 0.0)])
+
+
+def test_language_and_task_reach_a_multilingual_checkpoint():
+    recognizer = spelled_recognizer(language="German", task="translate")
+    recognizer.asr_model.model.generation_config.is_multilingual = True
+    recognizer.transcribe([(spelled([5]), 0.0)])
+    assert (recognizer.asr_model.options["language"], recognizer.asr_model.options["task"]) == ("de", "translate")
+    # A half minute of Hindi or Thai has more tokens than one of English may have.
+    assert recognizer.asr_model.options["max_length"] == 448
+    english = spelled_recognizer(language="english")  # may be said to one that hears nothing else
+    english.transcribe([(spelled([5]), 0.0)])
+    assert "language" not in english.asr_model.options and english.asr_model.options["max_length"] == 228
+
+
+def test_words_tell_when_they_are_said():
+    """By option, within their sentence, and the sentence is the same without them."""
+    (plain,) = spelled_recognizer().transcribe([(spelled([7, 8]), 0.0)])
+    (timed,) = spelled_recognizer().transcribe([(spelled([7, 8]), 0.0)], word_times=True)
+    assert [{name: value for name, value in s.items() if name != "words"} for s in timed] == plain
+    for sentence in timed:
+        (word,) = sentence["words"]
+        assert word == {"text": sentence["text"], "start": sentence["start"], "end": sentence["end"]}
+
+
+class WatchedSpeech(SpelledSpeech):
+    """Tells whenever it takes a piece."""
+
+    def __init__(self, taken):
+        super().__init__()
+        self.taken = taken
+
+    def __call__(self, inputs, batch_size, **options):
+        def watched():
+            for item in inputs:
+                self.taken()
+                yield item
+
+        return super().__call__(watched(), batch_size, **options)
+
+
+def test_sound_is_read_as_it_is_needed():
+    """Blocks are read while pieces are heard, not all of them first: hours need the memory of minutes."""
+    read, progress = [], []
+    recognizer = spelled_recognizer()
+    recognizer.asr_model = WatchedSpeech(lambda: progress.append(len(read)))
+
+    def blocks():
+        for number in range(40):
+            read.append(number)
+            yield spelled([5] * 15, gap=1.9), number * 30.0
+
+    recognizer.transcribe([blocks()])
+    assert len(read) == 40 and progress[0] <= 5
+    assert all(after - before <= 4 for before, after in pairwise(progress))
+
+
+def test_scripts_without_spaces_still_make_sentences():
+    """Whisper's Chinese words come without spaces; a full stop still ends a sentence, where it was said."""
+    heard = [{"text": text, "timestamp": (i, i + 0.9)} for i, text in enumerate(["切", "柠檬。", "然后", "炒。"])]
+    words = place_words(heard, piece_of((0.0, 5.0)))
+    assert [(s["text"], s["start"], s["end"]) for s in make_sentences(words)] == [
+        ("切柠檬。", 0.0, 1.9),
+        ("然后炒。", 2.0, 3.9),
+    ]
+
+
+# --- real weights -------------------------------------------------------------------------------------------
+
+
+def noises(seconds=6):
+    """What a kitchen sounds like while nobody speaks."""
+    rng, time = np.random.default_rng(0), np.arange(seconds * SAMPLE_RATE) / SAMPLE_RATE
+    notes = rng.choice([262, 330, 392, 523], seconds * 3).repeat(SAMPLE_RATE // 3 + 1)[: len(time)]
+    melody = sum(np.sin(2 * np.pi * k * notes * time) / k for k in range(1, 6)) * np.exp(-6 * (time * 3 % 1) / 3)
+    return {
+        "silence": np.zeros(len(time)),
+        "hiss": rng.normal(0, 0.1, len(time)),
+        "hum": 0.3 * np.sin(2 * np.pi * 50 * time) + 0.1 * np.sin(2 * np.pi * 150 * time),
+        "music": 0.2 * melody,
+        "sizzle": rng.normal(0, 0.2, len(time)) * (1 + np.sin(2 * np.pi * 3 * time)) / 2,
+    }
+
+
+def test_noises_give_no_words(whisper_tiny):
+    """Whisper alone hears "Thank you for watching" in all of these."""
+    pytest.importorskip("silero_vad")
+    recognizer = SpeechRecognizer(whisper_tiny)
+    sounds = [(noise.astype(np.float32), 0.0) for noise in noises().values()]
+    assert dict(zip(noises(), recognizer.transcribe(sounds), strict=True)) == {name: [] for name in noises()}
+
+
+def test_voice_detection_leaves_the_threads_alone():
+    """Importing silero-vad sets the whole process to one thread; the networks after it want theirs back."""
+    pytest.importorskip("silero_vad")
+    before = torch.get_num_threads()
+    SpeechRecognizer("unused").find_speech(np.zeros(16000, dtype=np.float32))
+    assert torch.get_num_threads() == before
+
+
+def test_narration_is_heard_where_it_is_said(whisper_tiny, narration):
+    """Real Whisper on a real voice: the right words, each sentence within 0.3 s of where it was said, whether it is
+    alone, beside another sound in the batch, shifted on the clock, or given in blocks."""
+    waveform, times = narration
+    recognizer = SpeechRecognizer(whisper_tiny)
+    blocks = iter([(waveform[:80000], 100.0), (waveform[80000:], 105.0)])
+    alone, shifted, in_blocks = recognizer.transcribe([(waveform, 0.0), (waveform, 50.0), blocks])
+    for sentences, offset in ((alone, 0.0), (shifted, 50.0), (in_blocks, 100.0)):
+        bare = [text.lower().replace(",", "") for text in texts(sentences)]
+        assert [text.replace("2 spoons", "two spoons") for text in bare] == [text.lower() for text in SCRIPT]
+        for sentence, (start, end) in zip(sentences, times, strict=True):
+            assert sentence["start"] - offset == pytest.approx(start, abs=0.3)
+            assert sentence["end"] - offset == pytest.approx(end, abs=0.3)
+
+
+def test_word_times_leave_the_encoder_its_fast_attention(whisper_tiny, narration):
+    """The library turns it off for the whole model; what is heard is the same, in half the memory."""
+    asr = pipeline("automatic-speech-recognition", str(whisper_tiny))
+    for _ in range(2):  # of the second one, too, when the model's own is off
+        assert SpeechRecognizer(asr).transcribe([(narration[0][: 5 * SAMPLE_RATE], 0.0)])[0]
+    assert asr.model.config._attn_implementation == "eager"
+    assert {layer.self_attn.config._attn_implementation for layer in asr.model.get_encoder().layers} == {"sdpa"}

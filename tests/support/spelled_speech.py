@@ -1,0 +1,87 @@
+"""Speech that a stand-in recognises, and speech that a real voice says."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from support.packaged import packaged_weights
+
+from processing.pieces_videobert import SAMPLE_RATE
+from processing.speech_videobert import SpeechRecognizer
+
+
+def texts(sentences):
+    return [sentence["text"] for sentence in sentences]
+
+
+class SpelledSpeech:
+    """Stands for Whisper: the loudness of each tenth of a second, in percent, is its word."""
+
+    type = "seq2seq_whisper"
+
+    def __init__(self):
+        self.model = SimpleNamespace(
+            config=SimpleNamespace(max_target_positions=448),
+            generation_config=SimpleNamespace(alignment_heads=[[0, 0]], is_multilingual=False),
+            get_encoder=lambda: SimpleNamespace(config=None, modules=list),
+        )
+        self.calls, self.options = 0, None
+
+    def __call__(self, inputs, batch_size, **options):
+        self.calls += 1
+        self.options = {"batch_size": batch_size, **options["generate_kwargs"]}
+        for item in inputs:
+            tenths = np.round(np.abs(item["raw"][: len(item["raw"]) // 1600 * 1600]).reshape(-1, 1600).max(1) * 100)
+            chunks = [
+                {"text": f" {int(level)}.", "timestamp": (i / 10, (i + 1) / 10)}
+                for i, level in enumerate(tenths)
+                if level
+            ]
+            yield {"chunks": chunks}
+
+
+def spelled_recognizer(**options):
+    """A recogniser of spelled speech, whose voice detection takes what is loud for voice."""
+    recognizer = SpeechRecognizer(SpelledSpeech(), batch_size=3, **options)
+
+    def detect(waveform):
+        loud = np.flatnonzero(np.diff(np.concatenate([[0], np.abs(waveform) > 0, [0]]).astype(int)))
+        return list(zip(loud[::2].tolist(), loud[1::2].tolist(), strict=True))
+
+    recognizer._voice_detector = detect
+    return recognizer
+
+
+def spelled(words, gap=1.0):
+    """A sound that says the numbers 1 … 99, a tenth of a second each, after a gap each."""
+    sound = [np.concatenate([np.zeros(int(gap * SAMPLE_RATE)), np.full(1600, word / 100)]) for word in words]
+    return np.concatenate(sound).astype(np.float32)
+
+
+SCRIPT = [
+    "Today we are making a fresh tomato salad.",
+    "First cut the tomatoes into thin slices.",
+    "Now add two spoons of olive oil and a little salt.",
+    "Mix everything well and serve it cold.",
+]
+
+
+@pytest.fixture(scope="module")
+def narration():
+    """(waveform, the true (start, end) of each sentence of SCRIPT): spoken with pauses of 0.4, 3 and 1 s."""
+    pytest.importorskip("piper")
+    pytest.importorskip("silero_vad")
+    from kitchen.voice import PiperNarrator
+    from torchaudio.functional import resample
+
+    narrator = PiperNarrator(packaged_weights("piper-joe"))
+    place, parts, times = 1.0, [np.zeros(SAMPLE_RATE)], []
+    for text, pause in zip(SCRIPT, [0.4, 3.0, 1.0, 0.5], strict=True):
+        said = resample(torch.from_numpy(narrator(text, 1.0, 1.0)), narrator.rate, SAMPLE_RATE).numpy()
+        loud = np.flatnonzero(np.abs(said) > 0.01)
+        said = said[loud[0] : loud[-1]]
+        times.append((place, place + len(said) / SAMPLE_RATE))
+        parts += [said, np.zeros(int(pause * SAMPLE_RATE))]
+        place = times[-1][1] + pause
+    return np.concatenate(parts).astype(np.float32), times
