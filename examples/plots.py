@@ -11,7 +11,6 @@ matplotlib.use("Agg")
 from matplotlib import pyplot as plt  # noqa: E402
 
 from processing.media_videobert import open_media  # noqa: E402
-from processing.training_data.segments import CLIP_SECONDS  # noqa: E402
 
 FRAME_SIZE = 96
 
@@ -53,7 +52,7 @@ def plot_timeline(row: Mapping, filled: Sequence[Mapping], path: str | Path, vid
         path (`str` or `Path`): where the PNG goes.
         video (path, bytes or open file, *optional*): the video itself; without it there are no frames.
     """
-    clips = len(row["visual_ids"])
+    clips, clip_seconds = len(row["visual_ids"]), row["clip_seconds"]
     heights = ([0.85] if video is not None else []) + [0.4, 1.5, 1.0]
     size = (max(8, 0.85 * clips), 0.8 + sum(heights))  # frames come out about square
     figure, rows = plt.subplots(
@@ -61,8 +60,8 @@ def plot_timeline(row: Mapping, filled: Sequence[Mapping], path: str | Path, vid
     )
     *frames, tokens, sentences, masks = rows[:, 0]
     if frames:
-        _draw_frames(frames[0], video)
-    _draw_tokens(tokens, row["visual_ids"])
+        _draw_frames(frames[0], video, clip_seconds)
+    _draw_tokens(tokens, row["visual_ids"], clip_seconds)
     _draw_texts(sentences, [{**sentence, "colour": "#dbe9f6"} for sentence in row["sentences"]])
     colours = {None: "#eeeeee", True: "#cfe8cf", False: "#f6d5d0"}
     _draw_texts(masks, [{**one, "colour": colours[one.get("right")]} for one in filled])
@@ -70,31 +69,31 @@ def plot_timeline(row: Mapping, filled: Sequence[Mapping], path: str | Path, vid
     for axes, name in zip(rows[:, 0], names, strict=True):
         axes.set_ylabel(name, rotation=0, ha="right", va="center")
         axes.set_yticks([])
-    masks.set_xlim(0, max(clips, 1) * CLIP_SECONDS)
+    masks.set_xlim(0, max(clips, 1) * clip_seconds)
     masks.set_xlabel("seconds")
     figure.suptitle(row["video_id"])
     figure.savefig(path, dpi=110)
     plt.close(figure)
 
 
-def _draw_frames(axes, video) -> None:
+def _draw_frames(axes, video, clip_seconds: float) -> None:
     """The middle of each clip."""
     with open_media(video) as media:
-        for number, frames in enumerate(media.iter_clips(CLIP_SECONDS, fps=2 / CLIP_SECONDS, size=FRAME_SIZE)):
-            span = (number * CLIP_SECONDS, (number + 1) * CLIP_SECONDS, 0, 1)
+        for number, frames in enumerate(media.iter_clips(clip_seconds, fps=2 / clip_seconds, size=FRAME_SIZE)):
+            span = (number * clip_seconds, (number + 1) * clip_seconds, 0, 1)
             axes.imshow(frames[1].permute(1, 2, 0).numpy(), extent=span, aspect="auto")
     axes.set_ylim(0, 1)
 
 
-def _draw_tokens(axes, visual_ids: Sequence[int]) -> None:
+def _draw_tokens(axes, visual_ids: Sequence[int], clip_seconds: float) -> None:
     """A colour for each visual id: the same id looks the same wherever it returns."""
     colours = plt.get_cmap("hsv")
     for number, visual_id in enumerate(visual_ids):
         # Steps of the golden ratio keep neighbouring ids apart.
         axes.axvspan(
-            number * CLIP_SECONDS, (number + 1) * CLIP_SECONDS, color=colours(visual_id * 0.618 % 1), alpha=0.4
+            number * clip_seconds, (number + 1) * clip_seconds, color=colours(visual_id * 0.618 % 1), alpha=0.4
         )
-        axes.text((number + 0.5) * CLIP_SECONDS, 0.5, str(visual_id), ha="center", va="center", fontsize=7)
+        axes.text((number + 0.5) * clip_seconds, 0.5, str(visual_id), ha="center", va="center", fontsize=7)
     axes.set_ylim(0, 1)
 
 

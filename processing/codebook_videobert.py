@@ -1,6 +1,7 @@
 """The visual vocabulary: a tree of centroids that turns a clip's feature into one visual id (paper, section 4.2)."""
 
 import functools
+import hashlib
 from pathlib import Path
 
 import torch
@@ -93,6 +94,28 @@ class VisualCodebook(PreTrainedModel):
                 init.eye_(self.whitening)
             for level in range(self.config.levels):
                 init.zeros_(self.counts(level))
+
+    # --- what whoever uses a codebook may rely on: these, `encode`, `centroids`, and saving --------------------------
+
+    @property
+    def codebook_size(self) -> int:
+        """How many visual ids there are."""
+        return self.config.codebook_size
+
+    @property
+    def fingerprint(self) -> str:
+        """Tells this codebook from every other one, by its shape and all of its numbers: 64 hexadecimal digits."""
+        shape = (self.config.levels, self.config.branches, self.config.normalize)
+        parts = hashlib.sha256(repr(shape).encode())
+        for _, tensor in sorted(self.state_dict().items()):
+            parts.update(tensor.detach().cpu().numpy().tobytes())
+        return parts.hexdigest()
+
+    def summary(self) -> str:
+        """What it is, in a few words for a model card."""
+        return f"{self.codebook_size} visual tokens ({self.config.levels} levels of {self.config.branches})"
+
+    # --- the tree ----------------------------------------------------------------------------------------------------
 
     def counts(self, level):
         """Training points under every node of a level: `(branches ** (level + 1),)` int64."""
@@ -220,7 +243,7 @@ class VisualCodebook(PreTrainedModel):
         for visual_id in frames:
             self._check_id(visual_id)
         pictures = [
-            JpegEncoder(frames[i].cpu()).to_tensor() if i in frames else None for i in range(self.config.codebook_size)
+            JpegEncoder(frames[i].cpu()).to_tensor() if i in frames else None for i in range(self.codebook_size)
         ]
         sizes = torch.tensor([0 if picture is None else len(picture) for picture in pictures])
         jpeg = torch.cat(
@@ -244,9 +267,9 @@ class VisualCodebook(PreTrainedModel):
         return decode_jpeg(self._frames["jpeg"][start:end]) if end > start else None
 
     def _check_id(self, visual_id):
-        if not 0 <= visual_id < self.config.codebook_size:
+        if not 0 <= visual_id < self.codebook_size:
             raise ValueError(
-                f"There is no visual id {visual_id}; those of this codebook are 0 to {self.config.codebook_size - 1}."
+                f"There is no visual id {visual_id}; those of this codebook are 0 to {self.codebook_size - 1}."
             )
 
     def save_pretrained(self, save_directory, **kwargs):

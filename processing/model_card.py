@@ -27,7 +27,7 @@ logits = model(**inputs).logits
 | part | value |
 |---|---|
 | encoder | {layers} layers, width {width}, {heads} heads |
-| vocabulary | {words} words, {codebook_size} visual tokens ({levels} levels of {branches}) |
+| vocabulary | {words} words, {codebook} |
 | speech recognition | `{asr_model}` |
 | video network | `{backbone}` |
 | clips | {clip_seconds} s at {fps} frames a second |
@@ -82,9 +82,7 @@ def write_model_card(folder, model, processor, results, training, table=""):
         width=config.hidden_size,
         heads=config.num_attention_heads,
         words=processor.visual_token_offset,
-        codebook_size=processor.codebook.config.codebook_size,
-        levels=processor.codebook.config.levels,
-        branches=processor.codebook.config.branches,
+        codebook=processor.codebook.summary(),
         asr_model=named(processor.asr_model) or "not told",
         backbone=named(processor.backbone) or "not told",
         clip_seconds=processor.video_processor.clip_seconds,

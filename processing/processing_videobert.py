@@ -121,7 +121,7 @@ class VideoBertProcessor(ProcessorMixin):
     def add_codebook(self, codebook):
         """Takes a fitted codebook, and its visual tokens into the tokenizer of a text checkpoint."""
         self.codebook = codebook
-        self.tokenizer = joint_tokenizer(self.tokenizer, codebook.config.codebook_size)
+        self.tokenizer = joint_tokenizer(self.tokenizer, codebook.codebook_size)
 
     # --- the joint sequence ------------------------------------------------------------------------------------------
 
@@ -199,7 +199,7 @@ class VideoBertProcessor(ProcessorMixin):
         )
         if not is_ids:
             return self._vocabulary().encode(self.features(video)).tolist()
-        ids, size = [int(i) for i in video], self._vocabulary().config.codebook_size
+        ids, size = [int(i) for i in video], self._vocabulary().codebook_size
         for i in ids:
             if not 0 <= i < size:
                 raise ValueError(f"Visual id {i} is outside the codebook, whose ids are 0 to {size - 1}.")
@@ -217,13 +217,13 @@ class VideoBertProcessor(ProcessorMixin):
                 [`read_subtitles`].
 
         Returns:
-            `dict`: The row: `video_id, duration, has_speech, sentences, visual_ids, error`. A video that cannot be
-            read has an `error` that says why, and whatever could be read of it.
+            `dict`: The row: `video_id, duration, clip_seconds, has_speech, sentences, visual_ids, codebook, error`. A
+            video that cannot be read has an `error` that says why, and whatever could be read of it.
         """
         codebook = self._vocabulary()
         (described,) = self.describe([video], [video_id], [subtitles])
         features = described.pop("features")
-        return {**described, "visual_ids": codebook.encode(features).tolist()}
+        return {**described, "visual_ids": codebook.encode(features).tolist(), "codebook": codebook.fingerprint}
 
     def describe(self, videos, video_ids=None, subtitles=None):
         """Speech and features of several videos; as [`~VideoBertProcessor.tokenize`], before the codebook.
@@ -266,6 +266,7 @@ class VideoBertProcessor(ProcessorMixin):
         row = {
             "video_id": video_id or (Path(video).stem if isinstance(video, (str, os.PathLike)) else "video"),
             "duration": None,
+            "clip_seconds": self.video_processor.clip_seconds,
             "has_speech": False,
             "sentences": [],
             "features": torch.zeros(0, self._network().feature_size),

@@ -235,7 +235,7 @@ def write_ids(codebook, shards, folder, rows=None):
     Raises:
         ValueError: Two shards of one name, of which one would be lost, or a feature that the codebook does not take.
     """
-    folder, paths, made_with = Path(folder), {}, {b"codebook": fingerprint(codebook)}
+    folder, paths, made_with = Path(folder), {}, {b"codebook": codebook.fingerprint.encode()}
     for path in find_shards(shards):
         if path.name in paths:
             raise ValueError(
@@ -273,17 +273,8 @@ def with_ids(codebook, path, rows):
         pq.read_table(path, columns=others)
         .take(pa.array(rows))
         .append_column("visual_ids", pa.ListArray.from_arrays(ends, np.concatenate(ids)))
+        .append_column("codebook", pa.array([codebook.fingerprint] * len(rows), pa.string()))
     )
-
-
-def fingerprint(codebook):
-    """Tells a codebook from every other one, by its shape and all of its numbers."""
-    parts = hashlib.sha256(
-        repr((codebook.config.levels, codebook.config.branches, codebook.config.normalize)).encode()
-    )
-    for _, tensor in sorted(codebook.state_dict().items()):
-        parts.update(tensor.detach().cpu().numpy().tobytes())
-    return parts.hexdigest().encode()
 
 
 def open_shard(path):

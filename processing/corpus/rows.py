@@ -13,11 +13,13 @@ SENTENCES = List({"text": Value("string"), "start": Value("float64"), "end": Val
 DESCRIPTION = {
     "video_id": Value("string"),
     "duration": Value("float64"),
+    "clip_seconds": Value("float64"),
     "has_speech": Value("bool"),
     "sentences": SENTENCES,
     "error": Value("string"),
 }
-ROW_FEATURES = Features({**DESCRIPTION, "visual_ids": List(Value("int32"))})
+# `codebook` is the fingerprint of the one that the visual ids belong to.
+ROW_FEATURES = Features({**DESCRIPTION, "visual_ids": List(Value("int32")), "codebook": Value("string")})
 
 
 def load_rows(shards, videos):

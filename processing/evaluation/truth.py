@@ -33,7 +33,7 @@ def step_segments(rows: Iterable[Mapping], truth: Mapping[str, Sequence[Mapping]
     segments = []
     for row in rows:
         for step in truth.get(row["video_id"], ()):
-            first, last = clips_between(step["start"], step["end"], len(row["visual_ids"]))
+            first, last = clips_between(step["start"], step["end"], row["clip_seconds"], len(row["visual_ids"]))
             step = {name: step[name] for name in (*ASKED, "start", "end")}
             segments.append({"video_id": row["video_id"], "visual_ids": list(row["visual_ids"][first:last]), **step})
     return segments

@@ -12,7 +12,6 @@ from torch.utils.data import Dataset
 
 from ..sequence_videobert import joint_sequence
 
-CLIP_SECONDS = 1.5
 REGIMES = ("text", "video", "video_text")
 # The paper leaves the mixture open. Video-text pairs carry two of the three objectives, so they get half.
 DEFAULT_MIXTURE = {"text": 0.25, "video": 0.25, "video_text": 0.5}
@@ -42,19 +41,20 @@ class Span(NamedTuple):
     sentence: int
 
 
-def clips_between(start: float, end: float, num_clips: int) -> tuple[int, int]:
+def clips_between(start: float, end: float, clip_seconds: float, num_clips: int) -> tuple[int, int]:
     """
     The clips whose middle lies in `[start, end)`.
 
     Args:
         start (`float`): seconds from the video's first displayed frame.
         end (`float`): seconds.
+        clip_seconds (`float`): length of a clip, as the row says it.
         num_clips (`int`): how many clips the video has.
 
     Returns:
         `tuple[int, int]`: `(first, last)`, so that `visual_ids[first:last]` are the clips; `first == last` if none.
     """
-    first, last = (math.ceil(seconds / CLIP_SECONDS - 0.5) for seconds in (start, end))
+    first, last = (math.ceil(seconds / clip_seconds - 0.5) for seconds in (start, end))
     first = min(max(first, 0), num_clips)
     return first, min(max(last, first), num_clips)
 
@@ -68,7 +68,7 @@ def row_spans(row: Mapping, trailing_seconds: float = 0.0, silence_tokens: int =
     them are joined. A damaged video, whose row has an `error`, gives what could be read of it.
 
     Args:
-        row (`Mapping`): `sentences` and `visual_ids`, as `processor.tokenize` returns them.
+        row (`Mapping`): `sentences`, `visual_ids` and `clip_seconds`, as `processor.tokenize` returns them.
         trailing_seconds (`float`, defaults to 0.0):
             a sentence also gets the clips up to this many seconds after its end, spoken over or not, because
             instructors say and then do; neighbours then share clips. 0.0 is the paper's rule.
@@ -77,7 +77,7 @@ def row_spans(row: Mapping, trailing_seconds: float = 0.0, silence_tokens: int =
     Returns:
         `list[Span]`: in the order of time; without `trailing_seconds` no clip is in two of them.
     """
-    num_clips = len(row["visual_ids"])
+    num_clips, clip_seconds = len(row["visual_ids"]), row["clip_seconds"]
     order = sorted(
         (number for number, sentence in enumerate(row["sentences"]) if sentence["text"].strip()),
         key=lambda number: row["sentences"][number]["start"],
@@ -86,20 +86,20 @@ def row_spans(row: Mapping, trailing_seconds: float = 0.0, silence_tokens: int =
     spans, silent_from = [], 0
     for place, number in enumerate(order):
         end = min(row["sentences"][number]["end"], starts[place + 1]) + trailing_seconds
-        first, last = clips_between(starts[place], end, num_clips)
+        first, last = clips_between(starts[place], end, clip_seconds, num_clips)
         if first - silent_from >= silence_tokens:
-            spans += _silent_spans(silent_from, first, silence_tokens)
+            spans += _silent_spans(silent_from, first, silence_tokens, clip_seconds)
         spans.append(Span(starts[place], end, first, last, number))
         silent_from = max(silent_from, last)
     if not order or num_clips - silent_from >= silence_tokens:
-        spans += _silent_spans(silent_from, num_clips, silence_tokens)
+        spans += _silent_spans(silent_from, num_clips, silence_tokens, clip_seconds)
     return spans
 
 
-def _silent_spans(first: int, last: int, size: int) -> Iterator[Span]:
+def _silent_spans(first: int, last: int, size: int, clip_seconds: float) -> Iterator[Span]:
     for begin in range(first, last, size):
         end = min(begin + size, last)
-        yield Span(begin * CLIP_SECONDS, end * CLIP_SECONDS, begin, end, -1)
+        yield Span(begin * clip_seconds, end * clip_seconds, begin, end, -1)
 
 
 def row_segments(row: Mapping, trailing_seconds: float = 0.0, silence_tokens: int = 16) -> list[Segment]:

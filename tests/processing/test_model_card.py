@@ -9,7 +9,7 @@ from processing.model_card import write_model_card
 
 def test_card_tells_parts_and_figures(tmp_path):
     model = SimpleNamespace(config=SimpleNamespace(num_hidden_layers=6, hidden_size=384, num_attention_heads=12))
-    codebook = SimpleNamespace(config=SimpleNamespace(codebook_size=256, levels=2, branches=16))
+    codebook = SimpleNamespace(summary=lambda: "256 visual tokens (2 levels of 16)")
     processor = SimpleNamespace(
         visual_token_offset=30522,
         codebook=codebook,

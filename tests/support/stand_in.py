@@ -30,6 +30,7 @@ class StandIn:
         return {
             "video_id": name,
             "duration": None if number == 0 else 1.5 * number,
+            "clip_seconds": self.video_processor.clip_seconds,
             "has_speech": bool(sentences),
             "sentences": sentences,
             "features": features,

@@ -32,6 +32,7 @@ def row(video_id, sentences, num_clips, first_id=0, error=None):
     return {
         "video_id": video_id,
         "duration": 1.5 * num_clips,
+        "clip_seconds": 1.5,
         "has_speech": bool(sentences),
         "sentences": [{"text": text, "start": start, "end": end} for text, start, end in sentences],
         "visual_ids": [(first_id + number) % CODEBOOK_SIZE for number in range(num_clips)],

@@ -57,12 +57,12 @@ def test_sequence_without_room_is_refused():
 
 def test_clip_belongs_where_its_middle_lies():
     """Middles lie at 0.75, 2.25, 3.75, …: the start is included, the end is not."""
-    assert clips_between(0.0, 3.0, 10) == (0, 2)
-    assert clips_between(0.75, 2.25, 10) == (0, 1)
-    assert clips_between(0.76, 2.26, 10) == (1, 2)
-    assert clips_between(1.0, 2.0, 10) == (1, 1)
-    assert clips_between(12.0, 99.0, 10) == (8, 10)
-    assert clips_between(99.0, 120.0, 10) == (10, 10)
+    assert clips_between(0.0, 3.0, 1.5, 10) == (0, 2)
+    assert clips_between(0.75, 2.25, 1.5, 10) == (0, 1)
+    assert clips_between(0.76, 2.26, 1.5, 10) == (1, 2)
+    assert clips_between(1.0, 2.0, 1.5, 10) == (1, 1)
+    assert clips_between(12.0, 99.0, 1.5, 10) == (8, 10)
+    assert clips_between(99.0, 120.0, 1.5, 10) == (10, 10)
 
 
 def test_sentences_own_the_clips_in_their_span():
