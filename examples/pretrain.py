@@ -45,8 +45,13 @@ from processing.corpus import build_corpus, find_videos, held_out_ids, read_rows
 from processing.evaluation import best_words, evaluate_actions, read_truth, results_table, step_segments
 from processing.model_card import write_model_card
 from processing.speech_videobert import ENGINES, TASKS
-from processing.training_data.collator import VideoBertDataCollator
-from processing.training_data.segments import REGIMES, SegmentDataset, row_segments
+from processing.training_data import (
+    REGIMES,
+    AlignmentPairs,
+    SegmentDataset,
+    VideoBertDataCollator,
+    row_segments,
+)
 
 # Several examples in a row, all of them in one row, one a row, or one a row beside others of its length.
 LAYOUTS = ("packed", "flat", "padded", "grouped")
@@ -100,7 +105,11 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--mixture", type=float, nargs=3, default=(0.1, 0.1, 0.8), metavar=REGIMES)
     parser.add_argument("--language_probability", type=float, default=0.35, help="share of the words to predict")
     parser.add_argument("--vision_probability", type=float, default=0.25, help="share of the visual tokens to predict")
-    parser.add_argument("--misaligned_probability", type=float, default=0.5)
+    parser.add_argument("--alignment_share", type=float, default=0.5, help="of the video-text examples, for alignment")
+    parser.add_argument("--twins", action=switch, default=True, help="each text with its true and with a false video")
+    parser.add_argument("--masked_pairs", action=switch, default=False, help="mask pairs like cloze examples")
+    parser.add_argument("--same_video_share", type=float, default=0.5, help="of the false videos")
+    parser.add_argument("--false_candidates", type=int, default=1, help="above 1 the false videos are hard")
     parser.add_argument("--joint_cloze", action=switch, default=True, help="cloze on video-text pairs too")
     parser.add_argument(
         "--predict_within_modality", action=switch, default=False, help="a word competes with words only, and so on"
@@ -206,7 +215,7 @@ def own_material(args: argparse.Namespace) -> Material:
     train_rows = good.filter(lambda row: row["video_id"] not in held_out)
     if len(train_rows) < 2:
         raise ValueError(
-            f"{len(good)} of {len(rows)} videos hold anything; 4 are the least, since a misaligned pair takes another "
+            f"{len(good)} of {len(rows)} videos hold anything; 4 are the least, since a false pair takes another "
             "video, in training and held out."
         )
     test_rows = good.filter(lambda row: row["video_id"] in held_out)
@@ -244,7 +253,9 @@ def make_data(args: argparse.Namespace, material: Material, config):
         "max_length": args.max_length,
         "max_joined": args.max_joined,
         "max_step": args.max_step,
-        "misaligned_probability": args.misaligned_probability,
+        "pairs": AlignmentPairs(
+            args.alignment_share, args.twins, args.masked_pairs, args.same_video_share, args.false_candidates
+        ),
         "trailing_seconds": args.trailing_seconds,
     }
     data = [

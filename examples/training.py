@@ -15,7 +15,8 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, Sampler
 from transformers import get_linear_schedule_with_warmup
 
-IGNORED = -100
+from processing.training_data.examples import IGNORED
+
 LABELS = ("labels", "alignment_labels")
 TASKS = ("text", "visual", "alignment")
 # Sorted together by length: many enough to be alike, few enough that the order stays random.
@@ -68,7 +69,10 @@ class GroupedSampler(Sampler):
     def __iter__(self) -> Iterator[int]:
         generator = torch.Generator().manual_seed(self.seed + self.epoch)
         for lot in torch.randperm(len(self.data), generator=generator).split(self.lot):
-            yield from sorted(lot.tolist(), key=lambda index: len(self.data[index]["input_ids"]))
+            yield from sorted(lot.tolist(), key=self._longest)
+
+    def _longest(self, index: int) -> int:
+        return max(len(example["input_ids"]) for example in self.data[index])
 
 
 def make_loader(
@@ -167,8 +171,6 @@ def evaluate(accelerator: Accelerator, model, loader, config) -> dict[str, float
     """
     model.eval()
     total = torch.zeros(len(TASKS), 3, device=accelerator.device)
-    if hasattr(loader, "set_epoch"):
-        loader.set_epoch(0)  # Accelerate counts an epoch at every pass; these examples must stay the same
     for batch in loader:
         outputs = model(**{name: values for name, values in batch.items() if name not in LABELS})
         sums = example_sums(outputs, batch, config)
@@ -217,7 +219,7 @@ def train(accelerator: Accelerator, model, train_data, held_out_data, collators,
     grouped = args.layout == "grouped"
     loader = make_loader(train_data, collators[0], args.batch_size, args.num_workers, args.seed, grouped)
     # Smaller batches, because here all positions get their scores of the whole vocabulary.
-    held_out = make_loader(held_out_data, collators[1], max(1, args.batch_size // 4), 0)
+    held_out = make_loader(held_out_data.draw_epoch(0), collators[1], max(1, args.batch_size // 4), 0)
     config, progress = model.config, Progress()
     model, optimizer, loader, held_out = accelerator.prepare(model, optimizer, loader, held_out)
     accelerator.register_for_checkpointing(progress, scheduler)

@@ -80,13 +80,13 @@ def token_probe_ranks(train: Sequence[Mapping], test: Sequence[Mapping], asked: 
 
     def held_out_loss(setting):
         count, decay = setting
-        fit = _fit_linear(count(bags[~held_out]), target[~held_out], len(classes), decay)
+        fit = fit_linear(count(bags[~held_out]), target[~held_out], len(classes), decay)
         return F.cross_entropy(fit(count(bags[held_out])), target[held_out]).item()
 
     counts = (lambda bag: (bag > 0).float(), torch.sqrt, lambda bag: F.normalize(torch.sqrt(bag), dim=1))
     settings = [(count, decay) for count in counts for decay in (1e-4, 1e-3, 1e-2, 1e-1)]
     count, decay = min(settings, key=held_out_loss) if len(videos) > 1 else settings[1]
-    scores = _fit_linear(count(bags), target, len(classes), decay)(count(test_bags))
+    scores = fit_linear(count(bags), target, len(classes), decay)(count(test_bags))
     ranks = np.full(len(test), MISS)
     known = [place for place, segment in enumerate(test) if segment[asked] in classes]
     truth = torch.tensor([classes.index(test[place][asked]) for place in known], dtype=torch.long)
@@ -103,7 +103,7 @@ def _bags(segments, columns) -> torch.Tensor:
     return bags
 
 
-def _fit_linear(inputs: torch.Tensor, target: torch.Tensor, num_classes: int, decay: float):
+def fit_linear(inputs: torch.Tensor, target: torch.Tensor, num_classes: int, decay: float):
     """The linear classifier with the least mean cross-entropy + `decay`/2 · squared weights, found by L-BFGS."""
     weight = torch.zeros(num_classes, inputs.shape[1], requires_grad=True)
     bias = torch.zeros(num_classes, requires_grad=True)

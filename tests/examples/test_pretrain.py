@@ -31,8 +31,7 @@ from transformers import AutoModelForPreTraining, BertConfig, BertForPreTraining
 from modeling_videobert import VideoBertConfig, VideoBertForPreTraining
 from processing import VideoBertProcessor
 from processing.corpus import held_out_ids
-from processing.training_data.collator import VideoBertDataCollator
-from processing.training_data.segments import SegmentDataset
+from processing.training_data import AlignmentPairs, SegmentDataset, VideoBertDataCollator
 
 SIZES = {
     "hidden_size": 16,
@@ -167,7 +166,7 @@ def test_held_out_figures_are_those_counted_by_hand():
     accelerator, model = Accelerator(cpu=True), tiny_model()
     data = SegmentDataset(cooking_rows(), tiny_tokenizer(), OFFSET, max_length=64)
     collator = VideoBertDataCollator(tiny_tokenizer(), OFFSET, CODEBOOK_SIZE)
-    loader = accelerator.prepare(make_loader(data, collator, 5, 0))
+    loader = accelerator.prepare(make_loader(data.draw_epoch(0), collator, 5, 0))
     metrics = evaluate(accelerator, model, loader, model.config)
     assert model.training
     batch = collator([data[index] for index in range(len(data))])
@@ -185,11 +184,10 @@ def test_evaluation_names_within_the_modality_where_training_does():
     """By hand: only the scores of the token's own modality take part; the joint softmax gives another loss."""
     accelerator, data = Accelerator(cpu=True), SegmentDataset(cooking_rows(), tiny_tokenizer(), OFFSET, max_length=64)
     loader = accelerator.prepare(
-        make_loader(data, VideoBertDataCollator(tiny_tokenizer(), OFFSET, CODEBOOK_SIZE), 99, 0)
+        make_loader(data.draw_epoch(0), VideoBertDataCollator(tiny_tokenizer(), OFFSET, CODEBOOK_SIZE), 99, 0)
     )
     model = tiny_model(predict_within_modality=True)
     metrics = evaluate(accelerator, model, loader, model.config)
-    loader.set_epoch(0)  # as `evaluate` does: the same examples
     (batch,) = loader
     logits, labels = model.eval()(**batch).logits, batch["labels"]
     for task, tokens in (("text", slice(0, OFFSET)), ("visual", slice(OFFSET, OFFSET + CODEBOOK_SIZE))):
@@ -205,7 +203,7 @@ def test_evaluation_names_within_the_modality_where_training_does():
 def test_grouped_batches_are_of_about_one_length_and_resume_exactly():
     """The order comes from seed and epoch alone, every example comes once, and the batches that the collator makes of
     it hold hardly any padding, because it goes by the lengths that this epoch's examples really have."""
-    data = SegmentDataset(cooking_rows(), tiny_tokenizer(), OFFSET, max_length=64)
+    data = SegmentDataset(cooking_rows(), tiny_tokenizer(), OFFSET, pairs=AlignmentPairs(share=0), max_length=64)
     first, second = GroupedSampler(data, 4, seed=3), GroupedSampler(data, 4, seed=3)
     list(first)
     for chosen in (data, first, second):
@@ -242,7 +240,7 @@ def test_held_out_examples_stay_the_same():
     accelerator, model = Accelerator(cpu=True), tiny_model()
     data = SegmentDataset(cooking_rows(), tiny_tokenizer(), OFFSET, max_length=64)
     collator = VideoBertDataCollator(tiny_tokenizer(), OFFSET, CODEBOOK_SIZE)
-    loader = accelerator.prepare(make_loader(data, collator, 5, 0))
+    loader = accelerator.prepare(make_loader(data.draw_epoch(0), collator, 5, 0))
     first, second, third = (evaluate(accelerator, model, loader, model.config) for _ in range(3))
     assert first == second == third
 
