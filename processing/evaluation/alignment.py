@@ -55,14 +55,16 @@ def alignment_pairs(rows: Sequence[Mapping], processor, same_video_share: float,
 
 
 @torch.inference_mode()
-def alignment(model, examples: Sequence[Mapping], batch_size: int = 32) -> np.ndarray:
+def alignment(model, processor, examples: Sequence[Mapping], batch_size: int = 32) -> np.ndarray:
     """What `[CLS]` says of text and video: the log-odds that they belong together.
 
     Args:
         model ([`VideoBertForPreTraining`]):
             Put into evaluation mode.
+        processor ([`VideoBertProcessor`]):
+            For the special tokens.
         examples (`Sequence[Mapping]`):
-            N joint sequences, `input_ids` and `token_type_ids`.
+            N joint sequences of words and visual tokens, `input_ids` and `token_type_ids`.
         batch_size (`int`, *optional*, defaults to 32):
             Sequences at a time.
 
@@ -71,7 +73,7 @@ def alignment(model, examples: Sequence[Mapping], batch_size: int = 32) -> np.nd
     """
     model.eval()
     scores = []
-    for inputs, places in _batches(examples, batch_size, model.device):
+    for inputs, places in _batches(processor, examples, batch_size, model.device):
         # Without the vocabulary head, which costs more than the encoder.
         logits = model.alignment_head(model.base_model(**inputs).pooler_output).float()
         scores += zip(places, (logits[:, 1] - logits[:, 0]).tolist(), strict=True)
@@ -79,7 +81,7 @@ def alignment(model, examples: Sequence[Mapping], batch_size: int = 32) -> np.nd
 
 
 @torch.inference_mode()
-def likelihood_gain(model, examples: Sequence[Mapping], mask_id: int, batch_size: int = 32) -> np.ndarray:
+def likelihood_gain(model, processor, examples: Sequence[Mapping], batch_size: int = 32) -> np.ndarray:
     """How much likelier the video makes the words: log p(words | video) − log p(words), each hidden word by itself.
 
     The words are hidden in `GROUPS` interleaved groups, one after the other, and named from what is left; the sum of
@@ -88,10 +90,10 @@ def likelihood_gain(model, examples: Sequence[Mapping], mask_id: int, batch_size
     Args:
         model ([`VideoBertForPreTraining`] or [`VideoBertForMaskedLM`]):
             Put into evaluation mode.
+        processor ([`VideoBertProcessor`]):
+            For the special tokens.
         examples (`Sequence[Mapping]`):
-            N joint sequences, `input_ids` and `token_type_ids`.
-        mask_id (`int`):
-            Id of `[MASK]`.
+            N joint sequences of words and visual tokens, `input_ids` and `token_type_ids`.
         batch_size (`int`, *optional*, defaults to 32):
             Sequences at a time.
 
@@ -113,10 +115,10 @@ def likelihood_gain(model, examples: Sequence[Mapping], mask_id: int, batch_size
     for one in asked:
         ids = list(one["ids"])
         for place in one["hidden"]:
-            ids[place] = mask_id
+            ids[place] = processor.tokenizer.mask_token_id
         sequences.append({"input_ids": ids, "token_type_ids": one["types"]})
     gains = np.zeros(len(examples))
-    for inputs, places in _batches(sequences, batch_size, model.device):
+    for inputs, places in _batches(processor, sequences, batch_size, model.device):
         hidden_states = model.base_model(**inputs).last_hidden_state
         rows = [row for row, place in enumerate(places) for _ in asked[place]["hidden"]]
         columns = [column for place in places for column in asked[place]["hidden"]]
@@ -129,21 +131,14 @@ def likelihood_gain(model, examples: Sequence[Mapping], mask_id: int, batch_size
 
 
 def _batches(
-    examples: Sequence[Mapping], batch_size: int, device: torch.device
+    processor, examples: Sequence[Mapping], batch_size: int, device: torch.device
 ) -> Iterator[tuple[dict[str, torch.Tensor], list[int]]]:
     """Padded inputs of sequences of about one length, and the numbers of the sequences."""
     order = sorted(range(len(examples)), key=lambda number: len(examples[number]["input_ids"]))
     for start in range(0, len(order), batch_size):
         places = order[start : start + batch_size]
-        shape = (len(places), len(examples[places[-1]]["input_ids"]))
-        inputs = {name: torch.zeros(shape, dtype=torch.long) for name in ("input_ids", "token_type_ids")}
-        inputs["attention_mask"] = torch.zeros(shape, dtype=torch.long)
-        for row, place in enumerate(places):
-            length = len(examples[place]["input_ids"])
-            for name in ("input_ids", "token_type_ids"):
-                inputs[name][row, :length] = torch.tensor(examples[place][name])
-            inputs["attention_mask"][row, :length] = 1
-        yield {name: values.to(device) for name, values in inputs.items()}, places
+        shown = {name: [examples[place][name] for place in places] for name in ("input_ids", "token_type_ids")}
+        yield processor.tokenizer.pad(shown, return_tensors="pt").to(device), places
 
 
 def area_under_curve(scores: np.ndarray, labels: np.ndarray) -> float:
@@ -249,12 +244,12 @@ def evaluate_alignment(
         if not examples:
             continue
         labels = np.array([example["alignment_label"] for example in examples])
-        scores = alignment(model, examples, batch_size)
+        scores = alignment(model, processor, examples, batch_size)
         figures[f"alignment_auc_{kind}"] = area_under_curve(scores, labels)
         figures[f"alignment_accuracy_{kind}"] = float(((scores > 0) == (labels == 1)).mean())
         figures[f"alignment_pairs_{kind}"] = len(examples) // 2
         if gain:
-            gains = likelihood_gain(model, examples, processor.tokenizer.mask_token_id, batch_size)
+            gains = likelihood_gain(model, processor, examples, batch_size)
             figures[f"likelihood_gain_auc_{kind}"] = area_under_curve(gains, labels)
         if train_rows is not None:
             # Each training text with several false videos.

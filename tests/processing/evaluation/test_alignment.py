@@ -69,7 +69,7 @@ def test_alignment_is_what_the_model_says(model, pairs):
         with torch.inference_mode():
             wrong, right = model(**inputs).alignment_logits[0].tolist()
         expected.append(right - wrong)
-    assert alignment(model, pairs, batch_size=5) == pytest.approx(np.array(expected), abs=1e-5)
+    assert alignment(model, tiny_processor(), pairs, batch_size=5) == pytest.approx(np.array(expected), abs=1e-5)
 
 
 def test_likelihood_gain_by_definition(model, pairs):
@@ -90,7 +90,9 @@ def test_likelihood_gain_by_definition(model, pairs):
         ids, types = example["input_ids"], example["token_type_ids"]
         alone = [*ids[: ids.index(JOIN)], SEP]
         expected.append(log_likelihood(ids, types) - log_likelihood(alone, [0] * len(alone)))
-    assert likelihood_gain(model, pairs[:6], MASK, batch_size=4) == pytest.approx(np.array(expected), abs=1e-4)
+    assert likelihood_gain(model, tiny_processor(), pairs[:6], batch_size=4) == pytest.approx(
+        np.array(expected), abs=1e-4
+    )
 
 
 def test_regression_learns_which_words_meet_which_tokens():

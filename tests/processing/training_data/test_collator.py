@@ -8,7 +8,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from support.tiny_rows import CODEBOOK_SIZE, OFFSET, SPECIALS, cooking_rows, tiny_tokenizer
+from transformers import Trainer, TrainingArguments
 
+from modeling_videobert import VideoBertConfig, VideoBertForPreTraining
 from processing.sequence_videobert import joint_sequence
 from processing.training_data import AlignmentPairs, SegmentDataset, VideoBertDataCollator
 from processing.training_data.collator import first_fit
@@ -211,3 +213,18 @@ def test_bad_batches_and_layouts_are_named():
         collator()([])
     with pytest.raises(ValueError, match="layout is 'tight'; allowed are padded, packed, flat"):
         collator(layout="tight")
+
+
+@pytest.mark.parametrize("layout", ["padded", "packed"])
+def test_the_trainer_of_transformers_takes_them_as_they_are(tmp_path, layout):
+    """With its default arguments it drops what the model's forward does not name, such as the seed of the masking."""
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    config = VideoBertConfig(**sizes, text_vocab_size=OFFSET, codebook_size=CODEBOOK_SIZE)
+    data = SegmentDataset(cooking_rows(), tiny_tokenizer(), OFFSET)
+    trainer = Trainer(
+        VideoBertForPreTraining(config),
+        TrainingArguments(tmp_path, max_steps=2, use_cpu=True, report_to="none"),
+        data_collator=collator(layout=layout),
+        train_dataset=data,
+    )
+    assert np.isfinite(trainer.train().training_loss)
