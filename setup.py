@@ -9,6 +9,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.10",
     packages=find_packages(include=["modeling_videobert*", "processing*"]),
+    package_data={"processing": ["model_card.md"]},
     # Lower bounds are the versions this was run with; torch, torchaudio and torchcodec must fit each other.
     install_requires=[
         "accelerate>=1.15",
@@ -46,6 +47,7 @@ setup(
             "pytest-timeout>=2",
             "ruff>=0.14",
             "scikit-learn>=1.7",
+            "setuptools>=77",  # builds the wheel that is looked at
             "timm>=1.0.20",
         ],
     },
