@@ -118,8 +118,9 @@ def test_files_stay_small():
 
 def texts():
     """(path, text) of documents, settings and code, but for the tests."""
-    for place in (*ROOT.glob("*.*"), *(ROOT / folder for folder in (*PACKAGES, "examples", "benchmarks", "docs"))):
-        for path in (place, *place.rglob("*")):
+    at_home = (*PACKAGES, "examples", "benchmarks", "docs")
+    for places in (ROOT.glob("*.*"), *((ROOT / folder).rglob("*") for folder in at_home)):
+        for path in filter(Path.is_file, places):
             if path.suffix in {".cff", ".json", ".jsonl", ".md", ".py", ".sh", ".toml", ".yaml", ".yml"}:
                 yield path.relative_to(ROOT).as_posix(), path.read_text(encoding="utf-8")
 
