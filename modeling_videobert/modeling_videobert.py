@@ -134,6 +134,11 @@ class VideoBertPreTrainedModel(BertPreTrainedModel):
         copy_text_weights(model, source, visual_rows(centroids, words))
         return model
 
+    def token_types(self, input_ids: torch.LongTensor) -> torch.LongTensor:
+        """The token types that the ids tell of themselves: 1 for visual tokens, 0 for all others, `[MASK]` among them."""
+        first = self.config.visual_token_offset
+        return ((input_ids >= first) & (input_ids < first + self.config.codebook_size)).long()
+
     def resize_token_embeddings(self, *args, **kwargs) -> nn.Module:
         """As in transformers. Rows go at the end, and with them the last visual tokens."""
         embeddings = super().resize_token_embeddings(*args, **kwargs)
@@ -187,7 +192,9 @@ class VideoBertModel(VideoBertPreTrainedModel, BertModel):
         Args:
             input_ids (`torch.LongTensor` of shape (B, L)): ids of the joint vocabulary.
             attention_mask (`torch.Tensor` of shape (B, L), *optional*): 0 on padding.
-            token_type_ids (`torch.LongTensor` of shape (B, L), *optional*): 0 language, 1 vision; all 0 if not given.
+            token_type_ids (`torch.LongTensor` of shape (B, L), *optional*):
+                0 language, 1 vision. If not given, visual tokens are vision; a `[MASK]` in the place of one must be
+                told, and so must everything with `inputs_embeds`, where all are 0.
             position_ids (`torch.LongTensor` of shape (B, L), *optional*): 0 … L − 1 if not given.
             inputs_embeds (`torch.Tensor` of shape (B, L, H), *optional*): instead of `input_ids`.
             sequence_ids (`torch.LongTensor` of shape (B, L), *optional*):
@@ -209,6 +216,8 @@ class VideoBertModel(VideoBertPreTrainedModel, BertModel):
                 )
             attention_mask = self._packed_mask(sequence_ids)
             position_ids = positions_in_sequence(sequence_ids) if position_ids is None else position_ids
+        if token_type_ids is None and input_ids is not None:
+            token_type_ids = self.token_types(input_ids)
         self._check_inputs(input_ids, token_type_ids, position_ids, inputs_embeds)
         return super().forward(
             input_ids=input_ids,
@@ -459,7 +468,7 @@ class VideoBertForVideoClassification(VideoBertPreTrainedModel):
         """
         Args:
             input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds:
-                as in [`VideoBertModel.forward`]; without `token_type_ids` it is the visual tokens that are vision.
+                as in [`VideoBertModel.forward`].
             labels (`torch.Tensor` of shape (B,), *optional*):
                 the actions' numbers, or whatever `config.problem_type` asks for.
 
@@ -473,7 +482,7 @@ class VideoBertForVideoClassification(VideoBertPreTrainedModel):
         if kwargs.get("sequence_ids") is not None:
             raise ValueError("sequence_ids are given; a row to classify holds one example, allowed is attention_mask.")
         if token_type_ids is None and input_ids is not None:
-            token_type_ids = (input_ids >= self.config.visual_token_offset).long()
+            token_type_ids = self.token_types(input_ids)
         outputs = self.videobert(
             input_ids=input_ids,
             attention_mask=attention_mask,

@@ -46,6 +46,8 @@ def joint_tokenizer(text_tokenizer, codebook_size):
         strip_accents=text_tokenizer.strip_accents,
         extra_special_tokens=[JOIN_TOKEN],
         model_max_length=512,
+        # BERT's token types would be those of two texts, all 0 here; without any the model goes by the ids.
+        model_input_names=["input_ids", "attention_mask"],
     )
     tokenizer.add_tokens([AddedToken(visual_token(i), normalized=False) for i in range(codebook_size)])
     return tokenizer

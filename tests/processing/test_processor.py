@@ -11,9 +11,11 @@ from support.tiny_processor import WORDS, make_video, text_tokenizer
 from transformers import (
     AutoProcessor,
     BertTokenizer,
+    pipeline,
 )
 from transformers.utils import logging
 
+from modeling_videobert import VideoBertConfig, VideoBertForMaskedLM
 from processing import VideoBertProcessor, joint_tokenizer
 from processing.codebook.fitting import fit_codebook
 
@@ -254,3 +256,26 @@ def test_a_narrated_video_becomes_the_row_it_should(kitchen_videos, whisper_tiny
         assert before <= sentence["start"] < sentence["end"] <= row["duration"]
     assert abs(row["sentences"][0]["start"] - spoken[0]["start"]) < 0.5
     assert abs(row["sentences"][-1]["end"] - spoken[-1]["end"]) < 0.5
+
+
+def test_fill_mask_reads_written_visual_tokens(processor, tmp_path):
+    """transformers' own pipeline, on a saved folder, says what model and processor say; its token types were all 0."""
+    torch.manual_seed(0)
+    config = VideoBertConfig(
+        text_vocab_size=len(WORDS),
+        codebook_size=9,
+        hidden_size=16,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=32,
+        initializer_range=0.5,
+    )
+    model = VideoBertForMaskedLM(config).eval()
+    for part in (model, processor):
+        part.save_pretrained(tmp_path)
+    inputs = processor(text="cut the [MASK]", videos=[4, 0])
+    expected = model(**inputs).logits[0, 3].softmax(-1).sort(descending=True)
+    fill = pipeline("fill-mask", model=str(tmp_path), tokenizer=str(tmp_path), top_k=5)
+    found = fill("cut the [MASK] [>] <v_00004> <v_00000>")
+    assert [one["token"] for one in found] == expected.indices[:5].tolist()
+    assert [one["score"] for one in found] == pytest.approx(expected.values[:5].tolist(), abs=1e-6)
