@@ -6,7 +6,9 @@ they do there. Added are the joint vocabulary, the two objectives, packed rows, 
 only what the loss asks for.
 """
 
+import re
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import nn
@@ -27,6 +29,7 @@ from .configuration_videobert import VideoBertConfig
 from .text_start_videobert import copy_text_weights, text_fields, visual_rows
 
 VISION = 1
+EMPTY_CARD = "[More Information Needed]"  # what the library's form for a model card is full of
 
 
 @dataclass
@@ -77,6 +80,8 @@ class VideoBertPreTrainedModel(BertPreTrainedModel):
     # Without BERT's own entry for the embeddings: FSDP shards each of these by itself, but a tied table belongs to the
     # vocabulary head too.
     _no_split_modules = ["BertLayer"]
+    # Loaded for one task, a model leaves out the heads of others, which is no news. What is missing is always told.
+    _keys_to_ignore_on_load_unexpected = [r"^(cloze_head|alignment_head|classifier)\.", r"pooler\."]
 
     def tie_weights(self, *args, **kwargs):
         """Tie, then freeze: the last step after weights are made or loaded, and loading forgets what was frozen."""
@@ -134,8 +139,19 @@ class VideoBertPreTrainedModel(BertPreTrainedModel):
         copy_text_weights(model, source, visual_rows(centroids, words))
         return model
 
+    def _upload_modified_files(self, working_dir, repo_id, *args, **kwargs):
+        """A push brings the card of the folder that the model is from; the library would leave an empty form."""
+        card, pushed = Path(self.name_or_path) / "README.md", Path(working_dir) / "README.md"
+        if card.is_file() and (not pushed.is_file() or EMPTY_CARD in pushed.read_text(encoding="utf-8")):
+            # What the card's code loads is what the repository is called.
+            text = re.sub(
+                r'from_pretrained\("[^"]*"', f'from_pretrained("{repo_id}"', card.read_text(encoding="utf-8")
+            )
+            pushed.write_text(text, encoding="utf-8")
+        return super()._upload_modified_files(working_dir, repo_id, *args, **kwargs)
+
     def token_types(self, input_ids: torch.LongTensor) -> torch.LongTensor:
-        """The token types that the ids tell of themselves: 1 for visual tokens, 0 for all others, `[MASK]` among them."""
+        """What the ids tell of token types: 1 for visual tokens, 0 for all others, `[MASK]` among them."""
         first = self.config.visual_token_offset
         return ((input_ids >= first) & (input_ids < first + self.config.codebook_size)).long()
 
