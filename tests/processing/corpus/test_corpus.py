@@ -71,7 +71,7 @@ OTHERS = {
     "language": (None, "de", lambda other: setattr(other, "asr_options", {"language": "de", "batch_size": 4})),
     "fps": (20, 10, lambda other: setattr(other.video_processor, "fps", 10)),
     "clip_seconds": (1.5, 2.0, lambda other: setattr(other.video_processor, "clip_seconds", 2.0)),
-    "dtype": ("float32", "bfloat16", lambda other: setattr(other, "dtype", torch.bfloat16)),
+    "dtype": ("float32", "bfloat16", lambda other: setattr(other, "backbone_options", {"dtype": torch.bfloat16})),
 }
 
 
