@@ -42,7 +42,7 @@ from processing.codebook.fitting import fit_codebook, save_whole
 from processing.codebook.report import codebook_report, nearest_clips
 from processing.codebook_videobert import VisualCodebook
 from processing.corpus import find_videos
-from processing.corpus.build import named
+from processing.names_videobert import public_name
 
 FRAME_SIZE = 48
 COLUMNS, LINES = 6, 10  # of the gallery
@@ -136,7 +136,7 @@ def described(source: FeatureShards) -> dict:
 def described_by(source: FeatureShards) -> str | None:
     """The features' backbone, without this machine's folders."""
     backbone = described(source).get("backbone")
-    return named(backbone) if backbone else None
+    return public_name(backbone) if backbone else None
 
 
 def report(

