@@ -4,7 +4,7 @@ from pathlib import Path
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
-from .corpus.build import named
+from .corpus.settings import named
 
 USAGE = """# {name}
 

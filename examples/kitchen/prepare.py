@@ -22,6 +22,8 @@ from datasets import Dataset, concatenate_datasets
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from endings import end_in_a_sentence
+
 from kitchen.generate import generate
 from kitchen.weights import weights_folder
 from processing import VideoBertProcessor, VisualCodebook
@@ -144,4 +146,5 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    with end_in_a_sentence():
+        main()

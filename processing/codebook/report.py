@@ -17,11 +17,16 @@ def codebook_report(codebook, features, other=None, seed=0, spare=None):
     """How well a codebook covers features, beside a flat one and a random one of as many live leaves.
 
     Args:
-        codebook ([`VisualCodebook`]): The codebook.
-        features (`torch.Tensor` of shape `(clips, feature_size)`): Features, those of the fit, a sample, or others.
-        other ([`VisualCodebook`], *optional*): One of the same features and shape with another seed, for stability.
-        seed (`int`): Of the random codebook, and of the chance level of stability.
-        spare (`torch.Tensor` of shape `(clips, feature_size)`, *optional*): Features of other clips, which the random
+        codebook ([`VisualCodebook`]):
+            The codebook.
+        features (`torch.Tensor` of shape `(clips, feature_size)`):
+            Features, those of the fit, a sample, or others.
+        other ([`VisualCodebook`], *optional*):
+            One of the same features and shape with another seed, for stability.
+        seed (`int`):
+            Of the random codebook, and of the chance level of stability.
+        spare (`torch.Tensor` of shape `(clips, feature_size)`, *optional*):
+            Features of other clips, which the random
             codebook is drawn from: it must not hold the clips that it is measured on.
 
     Returns:
@@ -143,9 +148,12 @@ def nearest_clips(codebook, source, count):
     """The training clips that lie nearest to their leaf's centroid: what a visual token looks like.
 
     Args:
-        codebook ([`VisualCodebook`]): The codebook.
-        source ([`FeatureShards`]): Features with `video_id`s; read once.
-        count (`int`): Clips a leaf, at the most.
+        codebook ([`VisualCodebook`]):
+            The codebook.
+        source ([`FeatureShards`]):
+            Features with `video_id`s; read once.
+        count (`int`):
+            Clips a leaf, at the most.
 
     Returns:
         `dict[int, list[tuple[str, int]]]`: By visual id `(video_id, number of the clip in its video)`, nearest first.

@@ -114,6 +114,7 @@ def test_the_example_fits_reports_and_writes_ids(tmp_path, monkeypatch, capsys):
     command = [sys.executable, str(ROOT / "examples" / "fit_codebook.py"), "--features", str(shards)]
     command += ["--levels", "2", "--branches", "3", "--output", str(tmp_path / "codebook")]
     command += ["--report", str(tmp_path / "report"), "--ids", str(tmp_path / "ids")]
+    command += ["--test_share", "0"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "ATEN_CPU_CAPABILITY": "default"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
