@@ -16,7 +16,7 @@ from support.stand_in import StandIn, videos
 
 from processing.codebook.feature_shards import rows_by_video
 from processing.codebook_videobert import VisualCodebook
-from processing.corpus import build_corpus, find_videos
+from processing.corpus import build_corpus
 from processing.corpus.describing import extract_features, write_shard
 from processing.corpus.settings import check_settings, named
 from processing.corpus.split import held_out_ids, rows_to_fit
@@ -132,21 +132,6 @@ def test_subtitles_reach_the_videos_they_belong_to(tmp_path):
 def test_nothing_to_fit_on_is_said(tmp_path):
     with pytest.raises(ValueError, match="None of 1 videos gave a feature"):
         build_corpus(videos(1), StandIn(), tmp_path)
-
-
-def test_find_videos(tmp_path):
-    """Names come from the place in the folder; two files of one name keep their endings; others are passed over."""
-    for name in ("b/clip.mp4", "a.MP4", "same.mkv", "same.webm", "notes.txt"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).touch()
-    assert list(find_videos(tmp_path)) == ["a", "b/clip", "same.mkv", "same.webm"]
-
-
-def test_folders_without_videos_are_named(tmp_path):
-    with pytest.raises(ValueError, match="holds no video"):
-        find_videos(tmp_path)
-    with pytest.raises(ValueError, match="is not a folder"):
-        find_videos(tmp_path / "nothing")
 
 
 def test_a_repaired_video_takes_the_place_of_its_broken_row(tmp_path):
