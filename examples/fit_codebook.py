@@ -48,8 +48,9 @@ from processing.codebook.saving import is_saved, save_codebook
 from processing.codebook_videobert import VisualCodebook
 from processing.corpus import find_videos
 from processing.corpus.ids import write_ids
-from processing.corpus.settings import named, read_settings
+from processing.corpus.settings import read_settings
 from processing.corpus.split import rows_to_fit
+from processing.names_videobert import public_name
 
 FRAME_SIZE = 48
 COLUMNS, LINES = 6, 10  # of the gallery
@@ -136,7 +137,7 @@ def fit(options: argparse.Namespace, source: FeatureShards, output: Path, seed: 
 def described_by(source: FeatureShards) -> str | None:
     """The features' backbone, without this machine's folders."""
     backbone = read_settings(source.paths[0].parent).get("backbone")
-    return named(backbone) if backbone else None
+    return public_name(backbone) if backbone else None
 
 
 def report(

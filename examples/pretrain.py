@@ -44,12 +44,20 @@ from processing import VideoBertProcessor, find_subtitles
 from processing.corpus import build_corpus, find_videos, held_out_ids, read_rows
 from processing.evaluation import best_words, evaluate_actions, read_truth, results_table, step_segments
 from processing.model_card import write_model_card
+from processing.names_videobert import public_name
 from processing.speech_videobert import ENGINES, TASKS
 from processing.training_data.collator import VideoBertDataCollator
 from processing.training_data.segments import REGIMES, SegmentDataset, row_segments
 
 # Several examples in a row, all of them in one row, one a row, or one a row beside others of its length.
 LAYOUTS = ("packed", "flat", "padded", "grouped")
+# What the model card tells of the training; of the codebook and the networks it tells by itself.
+CARD_OPTIONS = (
+    *("max_steps", "batch_size", "gradient_accumulation_steps", "learning_rate", "warmup_steps", "weight_decay"),
+    *("max_grad_norm", "seed", "mixture", "language_probability", "vision_probability", "misaligned_probability"),
+    *("joint_cloze", "predict_within_modality", "text_cloze_weight", "visual_cloze_weight", "alignment_weight"),
+    *("freeze_input_embeddings", "max_length", "max_joined", "max_step", "trailing_seconds"),
+)
 
 
 @dataclass
@@ -96,6 +104,7 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--levels", type=int, default=4, help="depth of the codebook, for --videos")
     parser.add_argument("--branches", type=int, default=12, help="children of a node of the codebook, for --videos")
     parser.add_argument("--freeze_input_embeddings", action=switch, default=False, help="the paper's choice")
+    parser.add_argument("--license", help="of the trained weights, for the model card: apache-2.0")
     # Objectives
     parser.add_argument("--mixture", type=float, nargs=3, default=(0.1, 0.1, 0.8), metavar=REGIMES)
     parser.add_argument("--language_probability", type=float, default=0.35, help="share of the words to predict")
@@ -181,10 +190,16 @@ def own_material(args: argparse.Namespace) -> Material:
         hearing = {"language": args.language, "task": args.asr_task, "engine": args.asr_engine}
         hearing = {name: value for name, value in hearing.items() if value is not None}
         processor = VideoBertProcessor.from_models(
-            args.text_model, args.asr_model, args.backbone, asr_options=hearing or None
+            args.text_model,
+            args.asr_model,
+            args.backbone,
+            asr_options=hearing or None,
+            backbone_options={
+                "dtype": args.backbone_dtype,
+                "batch_size": args.backbone_batch_size,
+                "compile": args.compile_backbone,
+            },
         )
-        processor.dtype, processor.batch_size = args.backbone_dtype, args.backbone_batch_size
-        processor.compile = args.compile_backbone
         source = None if args.subtitles in (None, "beside") else args.subtitles
         written = "en" if args.asr_task == "translate" else args.language or "en"
         subtitles = None if args.subtitles == "none" else find_subtitles(videos, source, written)
@@ -352,10 +367,19 @@ def main(arguments: list[str] | None = None) -> dict:
         results = {**progress.held_out[-1], **actions, "training_seconds": training_seconds}
         results["named_among"] = "their own modality" if args.predict_within_modality else "the joint vocabulary"
         results |= {"seconds": time.time() - started, "peak_memory_gb": peak_memory_gb()}
-        # A card says how it was trained, not where things lay.
-        training = {name: value for name, value in settings.items() if not isinstance(value, str)}
-        training["text_model"] = Path(args.text_model).name if Path(args.text_model).is_dir() else args.text_model
-        write_model_card(args.output_dir, saved, material.processor, results, training, table)
+        training = {name: getattr(args, name) for name in CARD_OPTIONS}
+        training["text_model"] = public_name(args.text_model)
+        kitchen = not (args.videos or args.corpus)
+        write_model_card(
+            args.output_dir,
+            saved,
+            material.processor,
+            results,
+            training,
+            table,
+            license="apache-2.0" if kitchen else args.license,
+            language="en" if kitchen or args.asr_task == "translate" else args.language,
+        )
         (args.output_dir / "all_results.json").write_text(json.dumps(results, indent=2) + "\n")
         plot_losses(progress.history, progress.held_out, args.output_dir / "losses.png")
         draw_timeline(saved, material, args.output_dir / "timeline.png")

@@ -98,8 +98,8 @@ def prepare_kitchen(
         str(asr_model or weights_folder("whisper-tiny.en")),
         str(backbone or weights_folder("i3d-kinetics400")),
         codebook=None if from_scratch else VisualCodebook.from_pretrained(KEPT / "codebook"),
+        backbone_options={"dtype": dtype},
     )
-    processor.dtype = dtype
     work_dir = work_dir / f"seed_{seed}"
     lines = make_videos(work_dir / "videos", counts, seed, workers)
     videos, rows = {}, {}

@@ -21,10 +21,10 @@ from ..codebook.feature_shards import FeatureShards, read_shard, rows_by_video
 from ..codebook.fitting import fit_codebook
 from ..codebook.saving import check_record, is_saved, load_codebook, save_codebook
 from ..codebook.whole_files import remove_unfinished, write_whole
+from ..names_videobert import public_name
 from ..processing_videobert import VideoBertProcessor
 from .describing import as_utf8, extract_features
 from .ids import encode_rows
-from .settings import named
 from .split import rows_to_fit
 
 CLIPS_IN_MEMORY = 2**18  # a codebook of more is fitted from the shards: this many 1024-wide features take half a GB
@@ -88,7 +88,9 @@ def build_corpus(
             rows = rows_by_video(shards)
             clips = clips_to_fit(shards, {video_id: rows[video_id] for video_id in videos}, held_out_share)
             # Of several processes the first builds a corpus before the others, which wait for it.
-            codebook = fit_codebook(clips, levels, branches, seed=seed, backbone=named(processor.backbone), alone=True)
+            codebook = fit_codebook(
+                clips, levels, branches, seed=seed, backbone=public_name(processor.backbone), alone=True
+            )
             save_codebook(codebook, kept, asked)
         processor.add_codebook(load_codebook(kept))
     dataset = encode_rows(processor.codebook, shards, output_dir / "ids", videos)

@@ -6,8 +6,8 @@ import hashlib
 from pathlib import Path
 
 from ..codebook.whole_files import read_json, write_json
-from ..network_videobert import split_backbone
-from ..processing_videobert import VideoBertProcessor, named_model
+from ..names_videobert import model_name, public_name, split_backbone
+from ..processing_videobert import VideoBertProcessor
 
 SETTINGS_NAME = "settings.json"
 WEIGHTS = ("*.safetensors", "*.bin", "*.pt")
@@ -33,12 +33,12 @@ def check_settings(folder: Path, processor: VideoBertProcessor, subtitles: dict 
     """
     heard, seen = processor.asr_options or {}, processor.video_processor
     settings = {
-        "asr_model": str(named(processor.asr_model)),
+        "asr_model": str(public_name(processor.asr_model)),
         "language": heard.get("language"),
         "task": heard.get("task"),
         "subtitles": subtitles is not None,
-        "backbone": str(named(processor.backbone)),
-        "dtype": str(processor.dtype).removeprefix("torch."),
+        "backbone": str(public_name(processor.backbone)),
+        "dtype": str((processor.backbone_options or {}).get("dtype", "float32")).removeprefix("torch."),
         "fps": seen.fps,
         "clip_seconds": seen.clip_seconds,
     }
@@ -69,7 +69,7 @@ def read_settings(folder: Path) -> dict:
 
 def content_of(model: object) -> str | None:
     """Tells the weights of networks that lie in folders, wherever these are; `None` where there is no such folder."""
-    if (name := named_model(model)) is None:
+    if (name := model_name(model)) is None:
         return None
     networks = split_backbone(name)
     if not any(Path(network).is_dir() for network, _ in networks):
@@ -91,20 +91,3 @@ def digest_of(folder: Path) -> str | None:
             while chunk := file.read(CHUNK):
                 digest.update(chunk)
     return digest.hexdigest()
-
-
-def named(model: object) -> str | None:
-    """A model's Hub id, or the name of its folder: what to tell others, who do not have this machine's folders.
-
-    Of networks that are joined by `+`, each one's; of a ready-made one that does not know where it is from, `None`.
-    """
-    model = named_model(model)
-    if model is None:
-        return None
-    if Path(model).is_dir():
-        return Path(model).name
-    networks = []
-    for network in str(model).split("+"):
-        name, _, _ = network.rpartition(":")  # options of an image network
-        networks.append(Path(network).name if Path(network).is_dir() or (name and Path(name).is_dir()) else network)
-    return "+".join(networks)

@@ -18,7 +18,7 @@ from processing.codebook.feature_shards import rows_by_video
 from processing.codebook_videobert import VisualCodebook
 from processing.corpus import build_corpus
 from processing.corpus.describing import extract_features, write_shard
-from processing.corpus.settings import check_settings, named
+from processing.corpus.settings import check_settings
 from processing.corpus.split import held_out_ids, rows_to_fit
 
 
@@ -61,15 +61,6 @@ def test_features_of_two_networks_never_mix(tmp_path):
         extract_features(videos(3), other, tmp_path)
 
 
-def test_folders_of_this_machine_are_not_told(tmp_path):
-    (tmp_path / "i3d").mkdir()
-    (tmp_path / "a+b").mkdir()
-    assert named(tmp_path / "i3d") == "i3d" and named(tmp_path / "a+b") == "a+b"
-    assert named(f"{tmp_path}/i3d+facebook/dinov2-base:change") == "i3d+facebook/dinov2-base:change"
-    assert named(f"torchvision/s3d+{tmp_path}/i3d:frames=3") == "torchvision/s3d+i3d:frames=3"
-    assert named(SimpleNamespace(name_or_path=str(tmp_path / "i3d"))) == "i3d" and named(object()) is None
-
-
 def test_a_ready_made_recogniser_is_the_same_on_the_next_run(tmp_path):
     """It is known by its checkpoint, not by where it lies in memory."""
     for _ in range(2):
@@ -84,7 +75,7 @@ OTHERS = {
     "language": (None, "de", lambda other: setattr(other, "asr_options", {"language": "de", "batch_size": 4})),
     "fps": (20, 10, lambda other: setattr(other.video_processor, "fps", 10)),
     "clip_seconds": (1.5, 2.0, lambda other: setattr(other.video_processor, "clip_seconds", 2.0)),
-    "dtype": ("float32", "bfloat16", lambda other: setattr(other, "dtype", torch.bfloat16)),
+    "dtype": ("float32", "bfloat16", lambda other: setattr(other, "backbone_options", {"dtype": torch.bfloat16})),
 }
 
 
