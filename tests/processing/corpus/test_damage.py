@@ -13,6 +13,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 from support.stand_in import StandIn, videos
+from support.tiny_rows import tiny_processor
 
 from processing.codebook import fit_codebook
 from processing.codebook.saving import is_saved, load_codebook, save_codebook
@@ -254,3 +255,15 @@ def test_a_refitted_codebook_gives_rows_of_its_own(tmp_path):
     assert after.remove_columns(["visual_ids", "codebook"]).to_list() == (
         before.remove_columns(["visual_ids", "codebook"]).to_list()
     )
+
+
+@pytest.mark.parametrize("branches", [2, 30])
+def test_a_processor_takes_another_codebook(branches):
+    """Fewer or more visual ids in the place of the old ones, while words and special tokens stay: it was refused."""
+    processor = tiny_processor()
+    words, offset = processor.tokenizer("now cut the lemon.")["input_ids"], processor.visual_token_offset
+    features = np.random.default_rng(0).normal(size=(40, 24))
+    processor.add_codebook(fit_codebook(features, 1, branches, progress=False))
+    assert processor.tokenizer("now cut the lemon.")["input_ids"] == words and processor.visual_token_offset == offset
+    assert len(processor.tokenizer) == offset + branches
+    assert processor(text="cut", videos=[1])["input_ids"][0].tolist()[-2] == offset + 1
