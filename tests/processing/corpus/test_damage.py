@@ -19,7 +19,7 @@ from processing.codebook import fit_codebook
 from processing.codebook.saving import is_saved, load_codebook, save_codebook
 from processing.codebook.whole_files import remove_unfinished, unfinished_folder
 from processing.codebook_videobert import VisualCodebook
-from processing.corpus import build_corpus
+from processing.corpus import build_corpus, encode_rows
 from processing.corpus.describing import extract_features
 from processing.corpus.settings import check_settings
 
@@ -252,6 +252,9 @@ def test_a_refitted_codebook_gives_rows_of_its_own(tmp_path):
     assert set(after["codebook"]) == {second.codebook.fingerprint} != set(before["codebook"])
     features = StandIn().row("v5")["features"].astype(np.float16)
     assert after[5]["visual_ids"] == second.codebook.encode(features).tolist()
+    # The same without the videos, where only the features are left.
+    alone = encode_rows(load_codebook(tmp_path / "refitted"), tmp_path / "features", tmp_path / "ids_alone", videos(6))
+    assert alone.to_list() == after.to_list()
     assert after.remove_columns(["visual_ids", "codebook"]).to_list() == (
         before.remove_columns(["visual_ids", "codebook"]).to_list()
     )
