@@ -32,14 +32,13 @@ def check_labels(name: str, labels: torch.Tensor, shape: torch.Size, size: int) 
 def summed_cross_entropy(
     hidden_states: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, target: torch.Tensor
 ) -> torch.Tensor:
-    """
-    Cross-entropy of a linear layer, summed over N tokens; where torch has a fused form, no (N, V) logits are kept.
+    """Cross-entropy of a linear layer, summed over N tokens; where torch has a fused form, no (N, V) logits are kept.
 
     Args:
-        hidden_states (`torch.Tensor` of shape (N, H)): inputs of the layer.
-        weight (`torch.Tensor` of shape (V, H)): its matrix.
-        bias (`torch.Tensor` of shape (V,)): its bias.
-        target (`torch.Tensor` of shape (N,)): the right rows.
+        hidden_states (`torch.Tensor` of shape (N, H)): Inputs of the layer.
+        weight (`torch.Tensor` of shape (V, H)): Its matrix.
+        bias (`torch.Tensor` of shape (V,)): Its bias.
+        target (`torch.Tensor` of shape (N,)): The right rows.
 
     Returns:
         `torch.Tensor`: a scalar, 0 for N = 0.
@@ -62,8 +61,7 @@ def summed_cross_entropy(
 
 
 class VideoBertClozeHead(nn.Module):
-    """
-    A feed-forward layer, then one score for each row of the joint vocabulary (paper, section 3.2).
+    """A feed-forward layer, then one score for each row of the joint vocabulary (paper, section 3.2).
 
     Args:
         config ([`VideoBertConfig`]): sizes, vocabulary and the weights of the two modalities.
@@ -95,16 +93,16 @@ class VideoBertClozeHead(nn.Module):
         What a model with this head returns. In training with sparse prediction only predicted positions are computed.
 
         Args:
-            hidden_states (`torch.Tensor` of shape (B, L, H)): the encoder's output.
-            labels (`torch.Tensor` of shape (B, L), *optional*): token ids, −100 where nothing is asked.
-            num_items_in_batch (`int`, *optional*): predicted tokens in all micro-batches of this step.
+            hidden_states (`torch.Tensor` of shape (B, L, H)): The encoder's output.
+            labels (`torch.Tensor` of shape (B, L), *optional*): Token ids, −100 where nothing is asked.
+            num_items_in_batch (`int`, *optional*): Predicted tokens in all micro-batches of this step.
 
         Returns:
             `tuple`: logits (B, L, V), or `None` where they are not all computed, and the loss: the mean over predicted
             tokens, each weighted by its modality, 0 if nothing is asked; `None` without labels.
 
         Raises:
-            `ValueError`: a label is no token, or labels and inputs differ in shape.
+            ValueError: A label is no token, or labels and inputs differ in shape.
         """
         if labels is None:
             return self(hidden_states), None

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import torch
 
-IGNORED = -100
+from ..sequence_videobert import IGNORED
+
 LAYOUTS = ("padded", "packed", "flat")
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from ..sequence_videobert import joint_sequence
+from ..sequence_videobert import IGNORED, joint_sequence
 
 REGIMES = ("text", "video", "video_text")
 # The paper leaves the mixture open. Video-text pairs carry two of the three objectives, so they get half.
@@ -247,7 +247,7 @@ class SegmentDataset(Dataset):
         first, last = spans[0].first_clip, max(span.last_clip for span in spans)
         visual_ids, thin = row["visual_ids"][first:last], self._subsampling(last - first, rng)
         regime = self._regime(bool(text_ids), bool(visual_ids), rng)
-        label = -100
+        label = IGNORED
         if regime == "text":
             visual_ids = []
         if regime == "video":
@@ -258,7 +258,7 @@ class SegmentDataset(Dataset):
             if rng.random() < self.misaligned_probability:
                 texts = {text.lower() for text in _texts(row, spans)}
                 other = self._other_place(rng, row_number, first, last, texts, text_ids, thin, input_ids)
-                label = -100 if other is None else 0
+                label = IGNORED if other is None else 0
                 input_ids, token_type_ids = other or (input_ids, token_type_ids)
         return {"input_ids": input_ids, "token_type_ids": token_type_ids, "alignment_label": label, "seed": seed}
 
