@@ -82,7 +82,9 @@ def test_names_and_errors_that_are_not_utf8_are_rows(tmp_path):
         "error": f"{name}: cut" if "caf" in name else None,
     }
     for _ in range(2):
-        rows = build_corpus({"caf\udce9": "caf\udce9.mp4", "b": "b.mp4"}, processor, tmp_path, levels=1, branches=3)
+        given = {"caf\udce9": "caf\udce9.mp4", "b": "b.mp4"}
+        rows = build_corpus(given, processor, tmp_path, levels=1, branches=3, subtitles={"caf\udce9": "a.srt"})
+        assert processor.given[0] == "a.srt"
         assert rows["video_id"][:] == ["caf\\udce9", "b"] and rows["error"][:] == ["caf\\udce9: cut", None]
         assert rows[0]["sentences"][0]["text"] == "caf\\udce9"
 
