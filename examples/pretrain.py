@@ -216,7 +216,7 @@ def own_material(args: argparse.Namespace) -> Material:
             videos,
             processor,
             args.output_dir / "corpus",
-            fit_on=lambda readable: readable - held_out_ids(readable, args.test_share),
+            held_out_share=args.test_share,
             levels=args.levels,
             branches=args.branches,
             seed=args.seed,

@@ -23,7 +23,8 @@ def joint_tokenizer(text_tokenizer: BertTokenizer, codebook_size: int) -> BertTo
     token `<v_i>` with id `len(text vocabulary) + i`.
 
     Args:
-        text_tokenizer ([`BertTokenizer`]): The tokenizer of the text checkpoint.
+        text_tokenizer ([`BertTokenizer`]):
+            The tokenizer of the text checkpoint, or a joint one, whose visual tokens are replaced.
         codebook_size (`int`): How many visual ids there are.
 
     Returns:
@@ -37,6 +38,9 @@ def joint_tokenizer(text_tokenizer: BertTokenizer, codebook_size: int) -> BertTo
             f"The text tokenizer is a {type(text_tokenizer).__name__}; VideoBERT starts from a BertTokenizer."
         )
     vocab = text_tokenizer.get_vocab()
+    if (first := vocab.get(visual_token(0))) is not None:  # a joint one: its visual tokens give way to the new ones
+        vocab = {token: number for token, number in vocab.items() if number < first}
+        vocab[JOIN_SLOT] = vocab.pop(JOIN_TOKEN)
     if JOIN_SLOT not in vocab:
         raise ValueError(
             f"The text tokenizer's vocabulary of {len(vocab)} has no {JOIN_SLOT}, the slot of the join token."
