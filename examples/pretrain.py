@@ -45,7 +45,7 @@ from processing.corpus import build_corpus, find_videos, held_out_ids, read_rows
 from processing.evaluation import best_words, evaluate_actions, read_truth, results_table, step_segments
 from processing.model_card import write_model_card
 from processing.names_videobert import public_name
-from processing.speech_videobert import ENGINES, TASKS
+from processing.speech_videobert import SPEECH_ENGINES, SPEECH_TASKS
 from processing.training_data import (
     REGIMES,
     AlignmentPairs,
@@ -91,8 +91,8 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--text_model", help="text BERT to start from: google-bert/bert-base-uncased")
     parser.add_argument("--asr_model", help="speech recogniser: openai/whisper-small")
     parser.add_argument("--language", help="what is spoken, for a multilingual recogniser; default: it finds out")
-    parser.add_argument("--asr_task", choices=TASKS, help="translate: write in English what is said")
-    parser.add_argument("--asr_engine", choices=ENGINES, help="faster-whisper reads CTranslate2 checkpoints")
+    parser.add_argument("--asr_task", choices=SPEECH_TASKS, help="translate: write in English what is said")
+    parser.add_argument("--asr_engine", choices=SPEECH_ENGINES, help="faster-whisper reads CTranslate2 checkpoints")
     parser.add_argument(
         "--subtitles",
         help="what is said, instead of hearing it: beside the videos where there are name.srt or name.vtt (default), "
