@@ -254,9 +254,14 @@ class Media:
         with self._reading("the video stream cannot be read"):
             return Demuxer(self._view())
 
-    def leave_pictures(self):
-        """Takes the file for sound alone from now on, whose clock is the container's: its pictures are broken."""
-        self.has_video = False
+    def leave_broken_pictures(self):
+        """Takes a file whose pictures cannot even be timed for sound alone, whose clock is the container's."""
+        if self.has_video and self.has_audio:
+            try:
+                self.has_video = self.begin is not None
+            except MediaError as error:
+                logger.warning(str(error))
+                self.has_video = False
 
     def sound_header(self, size: int | None = None) -> AudioStreamMetadata:
         """What the best sound stream says of itself, in the whole file or in its first `size` bytes."""

@@ -1,7 +1,6 @@
 """The one door for users: text and videos in, the joint sequence of words and visual tokens out."""
 
 import os
-from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -10,12 +9,18 @@ from transformers import AutoTokenizer, BatchFeature, ProcessorMixin
 from transformers.processing_utils import ProcessingKwargs, Unpack
 from transformers.utils import logging
 
-from .backbone_videobert import Backbone, FeatureError, load_preprocessing
+from .backbone_videobert import Backbone, load_preprocessing
 from .codebook_videobert import VisualCodebook
-from .media_videobert import MISSING_SECONDS, SAMPLE_RATE, MediaError, open_media
+from .description_videobert import (
+    has_sound,
+    hear_video,
+    look_at_video,
+    named_video,
+    open_sound,
+    sentences_of_subtitles,
+)
 from .sequence_videobert import JOIN_TOKEN, joint_sequence, joint_tokenizer, visual_token
 from .speech_videobert import SpeechRecognizer
-from .subtitles_videobert import read_subtitles
 from .video_processing_videobert import VideoBertVideoProcessor
 
 logger = logging.get_logger(__name__)
@@ -241,62 +246,25 @@ class VideoBertProcessor(ProcessorMixin):
         """
         names = video_ids or [None] * len(videos)
         given = subtitles or [None] * len(videos)
-        rows, problems, audible = [], [], []
-        for video, name, source in zip(videos, names, given, strict=True):
-            row, damage, has_sound = self._look(video, name, source is None)
-            rows.append(row)
-            problems.append(damage)
-            audible.append(has_sound)
-        for row, video, source, damage in zip(rows, videos, given, problems, strict=True):
+        heard = [i for i, video in enumerate(videos) if given[i] is None and has_sound(video)]
+        recognizer = self._speech() if heard else None  # said before the work on the pictures, if there is none
+        looked = zip(videos, names, strict=True)
+        seen = [look_at_video(video, name, self.video_processor, self._network()) for video, name in looked]
+        for (row, problems), video, source in zip(seen, videos, given, strict=True):
             if source is not None:
-                row["sentences"] = self._read_subtitles(source, video, row["video_id"], damage)
-        heard = [i for i, has_sound in enumerate(audible) if has_sound and given[i] is None]
-        sounds = [_hear(videos[i], problems[i]) for i in heard]
-        said = self._speech().transcribe(sounds, [rows[i]["duration"] or None for i in heard]) if heard else []
+                try:
+                    row["sentences"] = sentences_of_subtitles(video, source, row["video_id"], problems)
+                except ValueError as error:
+                    problems.append(str(error))
+        sounds = [hear_video(videos[i], seen[i][1]) for i in heard]
+        said = recognizer.transcribe(sounds, [seen[i][0]["duration"] or None for i in heard]) if heard else []
         for i, sentences in zip(heard, said, strict=True):
-            rows[i]["sentences"] = sentences
-        for row, damage in zip(rows, problems, strict=True):
+            seen[i][0]["sentences"] = sentences
+        for row, problems in seen:
             row["has_speech"] = bool(row["sentences"])
             # Opened for its pictures and for its sound, a file tells of the same damage twice.
-            row["error"] = "; ".join(dict.fromkeys(damage)) or None
-        return rows
-
-    def _look(self, video, video_id, hears):
-        """One row without sentences yet, the problems that were met, and whether there is sound to hear."""
-        row = {
-            "video_id": video_id or (Path(video).stem if isinstance(video, (str, os.PathLike)) else "video"),
-            "duration": None,
-            "clip_seconds": self.video_processor.clip_seconds,
-            "has_speech": False,
-            "sentences": [],
-            "features": torch.zeros(0, self._network().feature_size),
-            "error": None,
-        }
-        problems, has_sound = [], False
-        try:
-            with open_media(video) as media:
-                has_sound = media.has_audio  # the pictures, of which duration tells, may be broken
-                if has_sound and hears:
-                    self._speech()  # said before the work on the pictures, if there is none
-                row["duration"] = media.duration
-                clips = until_damage(self.video_processor.iter_clips(media), problems)
-                row["features"] = self._network().features(clips)
-                problems += media.problems
-        except (MediaError, FeatureError) as error:
-            problems.append(str(error))
-        if has_sound and row["duration"] is None:
-            with suppress(MediaError), _open_sound(video) as media:
-                row["duration"] = media.duration
-        return row, problems, has_sound
-
-    def _read_subtitles(self, source, video, video_id, problems):
-        """The sentences of subtitles for a row; what is wrong with them goes into its problems."""
-        try:
-            with _open_sound(video) as media:
-                return read_subtitles(source, video_id, media.duration or None, _subtitle_zero(media), problems)
-        except ValueError as error:
-            problems.append(str(error))
-            return []
+            row["error"] = "; ".join(dict.fromkeys(problems)) or None
+        return [row for row, _ in seen]
 
     def transcribe(self, video, subtitles=None, word_times=False):
         """The timed sentences of one video, seconds from its first displayed frame.
@@ -315,15 +283,13 @@ class VideoBertProcessor(ProcessorMixin):
             MediaError: The file cannot be read.
             ValueError: The subtitles cannot be read, or the recogniser does not know the language.
         """
-        with _open_sound(video) as media:
-            if subtitles is not None:
-                name = Path(video).stem if isinstance(video, (str, os.PathLike)) else None
-                zero = _subtitle_zero(media)
-                problems = []
-                sentences = read_subtitles(subtitles, name, media.duration or None, zero, problems, word_times)
-                for problem in problems:
-                    logger.warning(problem)
-                return sentences
+        if subtitles is not None:
+            problems = []
+            sentences = sentences_of_subtitles(video, subtitles, named_video(video), problems, word_times)
+            for problem in problems:
+                logger.warning(problem)
+            return sentences
+        with open_sound(video) as media:
             if not media.has_audio:
                 return []
             return self._speech().transcribe([media.iter_speech()], [media.duration or None], word_times)[0]
@@ -360,53 +326,6 @@ class VideoBertProcessor(ProcessorMixin):
             else:
                 self._backbone = Backbone(self.backbone, self.device, self.dtype, self.batch_size, self.compile)
         return self._backbone
-
-
-def until_damage(stream, problems):
-    """What a stream gives until a damaged place, which goes into `problems`: the rest is not lost with it."""
-    try:
-        yield from stream
-    except MediaError as error:
-        problems.append(str(error))
-
-
-@contextmanager
-def _open_sound(video):
-    """A video opened for what is said in it. Where its pictures are broken, it is taken for sound alone."""
-    with open_media(video) as media:
-        if media.has_video and media.has_audio:
-            try:
-                media.begin  # noqa: B018
-            except MediaError as error:
-                logger.warning(str(error))
-                media.leave_pictures()
-        yield media
-
-
-def _hear(video, problems):
-    """The sound of a video in blocks, up to a damaged place; opened when the first block is asked for."""
-    try:
-        with _open_sound(video) as media:
-            heard = 0.0
-            for block in media.iter_speech():
-                yield block
-                heard += len(block[0]) / SAMPLE_RATE
-            problems += media.problems
-            if heard and media.stated_sound > heard + MISSING_SECONDS:
-                problems.append(f"{media.name}: only {heard:.1f} of {media.stated_sound:.1f} s of sound are there")
-    except MediaError as error:
-        problems.append(str(error))
-
-
-def _subtitle_zero(media):
-    """When the first frame is displayed on the clock of subtitles, which begins with whatever the file begins with."""
-    if not media.has_video:
-        return 0.0
-    sound = media.begin
-    if media.has_audio:
-        with suppress(MediaError):  # of a broken sound stream, which subtitles make up for
-            sound = float(media.sound_header().begin_stream_seconds or 0)
-    return media.begin - min(media.begin, sound)
 
 
 def named_model(model):
