@@ -1,4 +1,8 @@
-"""From one video to its row: what is seen, what is said, and what was wrong with the file."""
+"""From one video to its row: what is seen, what is said, and what was wrong with the file.
+
+Nothing that a file does ends the work on others. What is foreseen, a [`MediaError`], becomes a sentence in the row's
+`error`; so does any other exception, whose traceback is logged: it is a fault of ours.
+"""
 
 import os
 from collections.abc import Iterator
@@ -7,15 +11,71 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from transformers.utils import logging
 
 from .backbone_videobert import Backbone, FeatureError
-from .media_videobert import MISSING_SECONDS, SAMPLE_RATE, Media, MediaError, open_media
-from .subtitles_videobert import read_subtitles
+from .media_videobert import MISSING_SECONDS, Media, MediaError, open_media
+from .sound_videobert import SAMPLE_RATE
+from .speech_videobert import SpeechRecognizer, language_code
+from .subtitles_videobert import THREE_LETTERS, read_subtitles
 from .video_processing_videobert import VideoBertVideoProcessor
+
+logger = logging.get_logger(__name__)
+
+
+class Listening:
+    """Which sound track of a video is heard where there are several.
+
+    Args:
+        language (`str`, *optional*): Name or code of a language: the first track in it is heard, if there is one.
+        sound_track (`int`, *optional*): Or the number of the track, counted from 0. By default the file decides.
+    """
+
+    def __init__(self, language: str | None = None, sound_track: int | None = None):
+        self.language = language_code(language)
+        self.sound_track = sound_track
+
+    @contextmanager
+    def open(self, video) -> Iterator[Media]:
+        """Opens a video with the track that is to be heard."""
+        with open_media(video) as media:
+            if self.sound_track is not None and media.has_audio:
+                media.choose_sound(self.sound_track)
+            elif self.language is not None and media.has_audio:
+                spoken = [_language_of(tag) for tag in media.sound_languages]
+                if self.language in spoken and spoken[media.sound_track] != self.language:
+                    media.choose_sound(spoken.index(self.language))
+            yield media
+
+    @contextmanager
+    def open_sound(self, video) -> Iterator[Media]:
+        """Opens a video for what is said in it. Where its pictures are broken, it is taken for sound alone."""
+        with self.open(video) as media:
+            media.leave_broken_pictures()
+            yield media
+
+
+def _language_of(tag: str) -> str:
+    """Whisper's code of a language as files write it: `"ger"`, `"en-US"`."""
+    first = tag.lower().split("-")[0]
+    return THREE_LETTERS.get(first, first)
+
+
+@contextmanager
+def told_in(problems: list[str], video, foreseen=(MediaError, FeatureError)) -> Iterator[None]:
+    """What goes wrong with one video becomes one of its problems; what nobody has foreseen is logged as well."""
+    try:
+        yield
+    except foreseen as error:
+        problems.append(str(error))
+    except Exception as error:
+        name = video if isinstance(video, (str, os.PathLike)) else "a video"
+        logger.exception(f"{name}: an unforeseen error")
+        problems.append(f"{name}: an unforeseen error ({type(error).__name__}: {error})".replace("\n", " "))
 
 
 def look_at_video(
-    video, video_id: str | None, video_processor: VideoBertVideoProcessor, backbone: Backbone
+    video, video_id: str | None, video_processor: VideoBertVideoProcessor, backbone: Backbone, listening: Listening
 ) -> tuple[dict, list[str]]:
     """The row of a video without what is said in it.
 
@@ -24,6 +84,7 @@ def look_at_video(
         video_id (`str`, *optional*): Name of the row; by default the file's name without its ending.
         video_processor ([`VideoBertVideoProcessor`]): Cuts the video into clips.
         backbone ([`Backbone`]): Gives the features of clips.
+        listening ([`Listening`]): Which sound is heard: the last picture stays until it ends.
 
     Returns:
         `tuple[dict, list[str]]`: The row, with `features` `(clips, D)`, and the problems that were met.
@@ -37,17 +98,14 @@ def look_at_video(
         "features": torch.zeros(0, backbone.feature_size),
         "error": None,
     }
-    problems, pictures_broken = [], False
-    try:
-        with open_media(video) as media:
-            pictures_broken = media.has_audio  # until they have told how long they last
-            row["duration"] = media.duration
-            row["features"] = backbone.features(until_damage(video_processor.iter_clips(media), problems))
-            problems += media.problems
-    except (MediaError, FeatureError) as error:
-        problems.append(str(error))
-    if pictures_broken and row["duration"] is None:
-        with suppress(MediaError), open_sound(video) as media:
+    problems, only_heard = [], False
+    with told_in(problems, video), listening.open(video) as media:
+        only_heard = media.has_audio  # until the pictures have told how long they last
+        row["duration"] = media.duration
+        row["features"] = backbone.features(until_damage(video_processor.iter_clips(media), problems))
+        problems += media.problems
+    if only_heard and row["duration"] is None:
+        with suppress(Exception), listening.open_sound(video) as media:  # said once already
             row["duration"] = media.duration
     return row, problems
 
@@ -58,12 +116,10 @@ def named_video(video) -> str | None:
 
 
 def has_sound(video) -> bool:
-    """Whether there is something to hear; not where the file cannot be opened."""
-    try:
-        with open_media(video) as media:
-            return media.has_audio
-    except MediaError:
-        return False
+    """Whether there is something to hear. A file that cannot be opened says so when it is looked at."""
+    with suppress(Exception), open_media(video) as media:
+        return media.has_audio
+    return False
 
 
 def until_damage(stream: Iterator, problems: list[str]) -> Iterator:
@@ -74,36 +130,55 @@ def until_damage(stream: Iterator, problems: list[str]) -> Iterator:
         problems.append(str(error))
 
 
-@contextmanager
-def open_sound(video) -> Iterator[Media]:
-    """A video opened for what is said in it. Where its pictures are broken, it is taken for sound alone."""
-    with open_media(video) as media:
-        media.leave_broken_pictures()
-        yield media
-
-
-def hear_video(video, problems: list[str]) -> Iterator[tuple[np.ndarray, float]]:
+def hear_video(video, problems: list[str], listening: Listening) -> Iterator[tuple[np.ndarray, float]]:
     """The sound of a video in blocks, up to a damaged place; opened when the first block is asked for."""
+    with told_in(problems, video), listening.open_sound(video) as media:
+        heard = 0.0
+        for block in media.iter_speech():
+            yield block
+            heard += len(block[0]) / SAMPLE_RATE
+        problems += media.problems
+        if len(media.sound_languages) > 1:
+            tracks = ", ".join(f"{number} ({tag})" for number, tag in enumerate(media.sound_languages))
+            problems.append(f"of its sound tracks {tracks} number {media.sound_track} was heard")
+        if heard and media.stated_sound > heard + MISSING_SECONDS:
+            problems.append(f"{media.name}: only {heard:.1f} of {media.stated_sound:.1f} s of sound are there")
+
+
+def sentences_heard(
+    recognizer: SpeechRecognizer,
+    videos: list,
+    problems: list[list[str]],
+    durations: list[float | None],
+    listening: Listening,
+) -> list[list[dict]]:
+    """The sentences of several videos, heard together; see [`SpeechRecognizer.transcribe`].
+
+    If that fails for a reason that nobody has foreseen, they are heard one by one: it costs only its own video.
+    """
     try:
-        with open_sound(video) as media:
-            heard = 0.0
-            for block in media.iter_speech():
-                yield block
-                heard += len(block[0]) / SAMPLE_RATE
-            problems += media.problems
-            if heard and media.stated_sound > heard + MISSING_SECONDS:
-                problems.append(f"{media.name}: only {heard:.1f} of {media.stated_sound:.1f} s of sound are there")
-    except MediaError as error:
-        problems.append(str(error))
+        sounds = [hear_video(video, met, listening) for video, met in zip(videos, problems, strict=True)]
+        return recognizer.transcribe(sounds, durations)
+    except ValueError:  # of settings, such as a language that the checkpoint does not know
+        raise
+    except Exception as error:
+        logger.warning(f"Hearing {len(videos)} videos together failed ({error}); they are heard one by one.")
+    said = [[] for _ in videos]
+    for number, (video, met, duration) in enumerate(zip(videos, problems, durations, strict=True)):
+        with told_in(met, video):
+            (said[number],) = recognizer.transcribe([hear_video(video, met, listening)], [duration])
+    return said
 
 
-def sentences_of_subtitles(video, source, video_id: str | None, problems: list[str], word_times: bool = False) -> list:
+def sentences_of_subtitles(
+    video, source, video_id: str | None, problems: list[str], listening: Listening, word_times: bool = False
+) -> list[dict]:
     """The sentences of a video's subtitles on the video's clock; see [`read_subtitles`].
 
     Raises:
         ValueError: The video or the subtitles cannot be read.
     """
-    with open_sound(video) as media:
+    with listening.open_sound(video) as media:
         duration = media.duration or None
         return read_subtitles(source, video_id, duration, subtitle_zero(media), problems, word_times)
 

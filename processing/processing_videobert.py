@@ -12,12 +12,13 @@ from transformers.utils import logging
 from .backbone_videobert import Backbone, load_preprocessing
 from .codebook_videobert import VisualCodebook
 from .description_videobert import (
+    Listening,
     has_sound,
-    hear_video,
     look_at_video,
     named_video,
-    open_sound,
+    sentences_heard,
     sentences_of_subtitles,
+    told_in,
 )
 from .sequence_videobert import JOIN_TOKEN, joint_sequence, joint_tokenizer, visual_token
 from .speech_videobert import SpeechRecognizer
@@ -212,7 +213,7 @@ class VideoBertProcessor(ProcessorMixin):
 
     # --- from a video to a row ---------------------------------------------------------------------------------------
 
-    def tokenize(self, video, video_id=None, subtitles=None):
+    def tokenize(self, video, video_id=None, subtitles=None, sound_track=None):
         """The whole way of one video: speech, clips, features, visual ids.
 
         Args:
@@ -220,17 +221,19 @@ class VideoBertProcessor(ProcessorMixin):
             video_id (`str`, *optional*): Name of the row; by default the file's name without its ending.
             subtitles (`str`, `Path` or `list[dict]`, *optional*): What is said, instead of hearing it: see
                 [`read_subtitles`].
+            sound_track (`int`, *optional*): Which sound track is heard, counted from 0; by default the one in the
+                language of `asr_options`, else the one that players take.
 
         Returns:
             `dict`: The row: `video_id, duration, clip_seconds, has_speech, sentences, visual_ids, codebook, error`. A
             video that cannot be read has an `error` that says why, and whatever could be read of it.
         """
         codebook = self._vocabulary()
-        (described,) = self.describe([video], [video_id], [subtitles])
+        (described,) = self.describe([video], [video_id], [subtitles], sound_track)
         features = described.pop("features")
         return {**described, "visual_ids": codebook.encode(features).tolist(), "codebook": codebook.fingerprint}
 
-    def describe(self, videos, video_ids=None, subtitles=None):
+    def describe(self, videos, video_ids=None, subtitles=None, sound_track=None):
         """Speech and features of several videos; as [`~VideoBertProcessor.tokenize`], before the codebook.
 
         Speech of all of them is recognised in one batch, which is faster than one by one, and read in blocks, so that
@@ -240,6 +243,7 @@ class VideoBertProcessor(ProcessorMixin):
             videos (`list`): Paths or bytes.
             video_ids (`list[str]`, *optional*): Names of the rows.
             subtitles (`list`, *optional*): For each video its subtitles, or `None` where it is to be heard.
+            sound_track (`int`, *optional*): Which sound track is heard; see [`~VideoBertProcessor.tokenize`].
 
         Returns:
             `list[dict]`: Rows with `features` `(clips, D)` float32 in the place of `visual_ids`.
@@ -248,25 +252,30 @@ class VideoBertProcessor(ProcessorMixin):
         given = subtitles or [None] * len(videos)
         heard = [i for i, video in enumerate(videos) if given[i] is None and has_sound(video)]
         recognizer = self._speech() if heard else None  # said before the work on the pictures, if there is none
-        looked = zip(videos, names, strict=True)
-        seen = [look_at_video(video, name, self.video_processor, self._network()) for video, name in looked]
+        listening, network = self._listening(sound_track), self._network()
+        seen = [
+            look_at_video(video, name, self.video_processor, network, listening)
+            for video, name in zip(videos, names, strict=True)
+        ]
         for (row, problems), video, source in zip(seen, videos, given, strict=True):
             if source is not None:
-                try:
-                    row["sentences"] = sentences_of_subtitles(video, source, row["video_id"], problems)
-                except ValueError as error:
-                    problems.append(str(error))
-        sounds = [hear_video(videos[i], seen[i][1]) for i in heard]
-        said = recognizer.transcribe(sounds, [seen[i][0]["duration"] or None for i in heard]) if heard else []
-        for i, sentences in zip(heard, said, strict=True):
-            seen[i][0]["sentences"] = sentences
+                with told_in(problems, video, ValueError):
+                    row["sentences"] = sentences_of_subtitles(video, source, row["video_id"], problems, listening)
+        if heard:
+            durations = [seen[i][0]["duration"] or None for i in heard]
+            listened = [videos[i] for i in heard], [seen[i][1] for i in heard], durations
+            for i, sentences in zip(heard, sentences_heard(recognizer, *listened, listening), strict=True):
+                seen[i][0]["sentences"] = sentences
         for row, problems in seen:
             row["has_speech"] = bool(row["sentences"])
             # Opened for its pictures and for its sound, a file tells of the same damage twice.
             row["error"] = "; ".join(dict.fromkeys(problems)) or None
         return [row for row, _ in seen]
 
-    def transcribe(self, video, subtitles=None, word_times=False):
+    def _listening(self, sound_track=None):
+        return Listening((self.asr_options or {}).get("language"), sound_track)
+
+    def transcribe(self, video, subtitles=None, word_times=False, sound_track=None):
         """The timed sentences of one video, seconds from its first displayed frame.
 
         Args:
@@ -274,6 +283,7 @@ class VideoBertProcessor(ProcessorMixin):
             subtitles (`str`, `Path` or `list[dict]`, *optional*): What is said, instead of hearing it: see
                 [`read_subtitles`].
             word_times (`bool`, *optional*, defaults to `False`): Whether sentences tell when each word is said.
+            sound_track (`int`, *optional*): Which sound track is heard; see [`~VideoBertProcessor.tokenize`].
 
         Returns:
             `list[dict]`: `{"text", "start", "end"}`, in order, not overlapping; with `word_times` also `"words"`, of
@@ -283,13 +293,14 @@ class VideoBertProcessor(ProcessorMixin):
             MediaError: The file cannot be read.
             ValueError: The subtitles cannot be read, or the recogniser does not know the language.
         """
+        listening = self._listening(sound_track)
         if subtitles is not None:
-            problems = []
-            sentences = sentences_of_subtitles(video, subtitles, named_video(video), problems, word_times)
+            problems, name = [], named_video(video)
+            sentences = sentences_of_subtitles(video, subtitles, name, problems, listening, word_times)
             for problem in problems:
                 logger.warning(problem)
             return sentences
-        with open_sound(video) as media:
+        with listening.open_sound(video) as media:
             if not media.has_audio:
                 return []
             return self._speech().transcribe([media.iter_speech()], [media.duration or None], word_times)[0]

@@ -169,7 +169,7 @@ def test_decoded_once_in_a_stream(tmp_path, monkeypatch):
     with open_media(file) as media:
         assert shown_numbers(media.iter_clips()) == [k // 4 % 54 for k in range(600)]
     assert decoded == made == pytest.approx([n / 5 for n in range(150)], abs=1e-3)
-    assert file.bytes_read < 3.1 * len(file.getvalue())
+    assert file.bytes_read < 3.1 * len(file.getvalue()) + 2048  # its first bytes tell what kind it is
 
 
 def test_stopping_early_leaves_no_thread(tmp_path):

@@ -11,7 +11,7 @@ from support.packaged import packaged_weights
 from support.spelled_speech import SCRIPT, texts
 
 from processing import VideoBertProcessor
-from processing.description_videobert import hear_video
+from processing.description_videobert import Listening, hear_video
 from processing.media_videobert import open_media
 from processing.pieces_videobert import SAMPLE_RATE
 from processing.speech_videobert import SpeechRecognizer, faster_whisper_engine
@@ -87,7 +87,7 @@ def test_half_a_file_is_heard_as_far_as_it_goes(ears, narrated_wav, tmp_path, na
     whole = encode(narrated_wav, tmp_path / name, *index_first).read_bytes()
     (tmp_path / name).write_bytes(whole[: len(whole) // 2])
     problems = []
-    (sentences,) = ears._speech().transcribe([hear_video(tmp_path / name, problems)])
+    (sentences,) = ears._speech().transcribe([hear_video(tmp_path / name, problems, Listening())])
     assert texts(sentences)[0].lower() == SCRIPT[0].lower()
     assert len(sentences) < len(SCRIPT) and sentences[-1]["end"] < 9
     assert len(problems) == 1 and " s of " in problems[0]
@@ -100,7 +100,7 @@ def test_a_length_that_is_only_guessed_is_not_missed(tmp_path, options):
     joined = ("-filter_complex", "[0][1]concat=v=0:a=1")
     subprocess.run(["ffmpeg", "-v", "error", *sounds, *joined, *options], check=True, cwd=tmp_path)
     problems, heard = [], 0
-    for block, _ in hear_video(tmp_path / options[-1], problems):
+    for block, _ in hear_video(tmp_path / options[-1], problems, Listening()):
         heard += len(block)
     assert heard / SAMPLE_RATE == pytest.approx(40, abs=0.5) and problems == []
     if not options[-1].endswith(".ts"):
@@ -113,7 +113,7 @@ def test_sound_that_starts_late_in_its_file_is_whole(tmp_path):
     source = "-itsoffset 10 -f lavfi -i anoisesrc=d=5:r=16000".split()
     subprocess.run(["ffmpeg", "-v", "error", *source, "-c:a", "flac", "late.mka"], check=True, cwd=tmp_path)
     problems = []
-    ((block, start),) = hear_video(tmp_path / "late.mka", problems)
+    ((block, start),) = hear_video(tmp_path / "late.mka", problems, Listening())
     assert (len(block) / SAMPLE_RATE, start) == pytest.approx((5, 10), abs=0.1) and problems == []
 
 
