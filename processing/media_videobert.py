@@ -196,37 +196,17 @@ class Media:
             return float(header.duration_seconds_from_header or 0)
         return float((header.duration_seconds or 0) - (header.begin_stream_seconds or 0))
 
-    @property
-    def _header(self) -> VideoStreamHeaderMetadata:
+    def _require_video(self):
         if not self.has_video:
             raise MediaError(f"{self.name}: there is no video stream")
-        return self._video
 
     @cached_property
-    def _times(self) -> tuple[np.ndarray, float]:
+    def _scanned(self) -> tuple[np.ndarray, float]:
         """When each frame is displayed, and when the last one ends, from one pass over the packets.
 
         Eight bytes a frame are all that is kept of it; FFmpeg's own index, many times larger, goes with its reader.
         """
-        promised = self._header.duration_seconds_from_header or 0
-        stamps, end = self._scan()
-        if not len(stamps):
-            raise MediaError(f"{self.name}: the video stream has no frames")
-        if end - stamps[0] > MAX_SECONDS:
-            raise MediaError(f"{self.name}: the timestamps claim more than {MAX_SECONDS // 3600} hours of video")
-        gaps = np.flatnonzero(np.diff(stamps) > MAX_STILL_SECONDS)
-        if len(gaps):
-            last = gaps[0]
-            still = (stamps[last + 1] - stamps[last]) / 3600
-            stamps, end = stamps[: last + 1], stamps[last] + MAX_STILL_SECONDS
-            self.note(f"a picture stays for {still:.1f} hours: what comes after its first hour is left out")
-        seconds = end - stamps[0]
-        if promised > MISSING_SECONDS + seconds and not len(gaps):
-            self.note(f"only {seconds:.1f} of the {promised:.1f} s of video that its header promises are there")
-        self._source.allow_time_for(seconds)
-        return stamps, end
-
-    def _scan(self) -> tuple[np.ndarray, float]:
+        self._require_video()
         with self._source.reading("the video stream cannot be read"):
             try:
                 index = self._demuxer().streams[0].scan()
@@ -237,7 +217,24 @@ class Media:
                 if not len(stamps):
                     raise
                 return stamps, end
-        return index.pts_seconds.numpy(), index.end_stream_seconds_from_content if len(index) else 0.0
+        if not len(index):
+            raise MediaError(f"{self.name}: the video stream has no frames")
+        return index.pts_seconds.numpy(), index.end_stream_seconds_from_content
+
+    @cached_property
+    def _times(self) -> tuple[np.ndarray, float]:
+        """The same up to a picture that stays for longer than any does."""
+        stamps, end = self._scanned
+        if end - stamps[0] > MAX_SECONDS:
+            raise MediaError(f"{self.name}: the timestamps claim more than {MAX_SECONDS // 3600} hours of video")
+        gaps = np.flatnonzero(np.diff(stamps) > MAX_STILL_SECONDS)
+        if len(gaps):
+            last = gaps[0]
+            still = (stamps[last + 1] - stamps[last]) / 3600
+            stamps, end = stamps[: last + 1], stamps[last] + MAX_STILL_SECONDS
+            self.note(f"a picture stays for {still:.1f} hours: what comes after its first hour is left out")
+        self._source.allow_time_for(end - stamps[0])
+        return stamps, end
 
     @property
     def begin(self) -> float:
@@ -253,12 +250,15 @@ class Media:
         """
         if not self.has_video:
             return self._sound_end
-        pictures = self._times[1]
-        if self.has_audio and self._promised_sound_end > pictures + OUTLASTING_SECONDS:
+        end, whole_end = self._times[1], self._scanned[1]
+        if self.has_audio and self._promised_sound_end > end + OUTLASTING_SECONDS:
             with suppress(MediaError):  # of broken sound, which says so where it is heard
-                if self._sound_end > pictures + OUTLASTING_SECONDS:
-                    return self._sound_end - self.begin
-        return pictures - self.begin
+                if self._sound_end > end + OUTLASTING_SECONDS:
+                    end = self._sound_end
+        there, promised = max(end, whole_end) - self.begin, self._video.duration_seconds_from_header or 0
+        if promised > MISSING_SECONDS + there:
+            self.note(f"only {there:.1f} of the {promised:.1f} s of video that its header promises are there")
+        return end - self.begin
 
     @property
     def _promised_sound_end(self) -> float:
@@ -281,15 +281,17 @@ class Media:
     @property
     def height(self) -> int:
         """Pixels of a frame as displayed, after rotation."""
-        return self._header.height
+        self._require_video()
+        return self._video.height
 
     @property
     def width(self) -> int:
         """Pixels of a frame as displayed: after rotation, and with pixels made square."""
-        aspect = self._header.pixel_aspect_ratio or Fraction(1)
-        if abs(self._header.rotation or 0) % 180 == 90:
+        self._require_video()
+        aspect = self._video.pixel_aspect_ratio or Fraction(1)
+        if abs(self._video.rotation or 0) % 180 == 90:
             aspect = 1 / aspect
-        return max(1, round(self._header.width * aspect))
+        return max(1, round(self._video.width * aspect))
 
     def iter_clips(
         self,
@@ -325,7 +327,7 @@ class Media:
                 yield torch.from_numpy(clip).permute(0, 3, 1, 2)
 
     def _picture_maker(self, size: int | None, crop_size: tuple[int, int] | None) -> Callable[[RawFrame], np.ndarray]:
-        shape = (self._header.height, self._header.width)
+        shape = (self._video.height, self._video.width)
         if size is not None:
             shape = resized_shape(self.height, self.width, size)
             self._check_pixels(shape[1], shape[0])  # a frame of 16 x 8000 grows when its short edge does

@@ -11,6 +11,7 @@ SEGMENT, TRACKS, TRACK = 0x18538067, 0x1654AE6B, 0xAE
 TRACK_TYPE, LANGUAGE, LANGUAGE_BCP47 = 0x83, 0x22B59C, 0x22B59D
 MATROSKA_SOUND = b"\x02"
 UNKNOWN = "und"
+QUICKTIME_LANGUAGES = tuple("eng fra ger ita dut swe spa dan por nor heb jpn ara fin gre".split())
 
 
 def sound_languages(view) -> list[str]:
@@ -45,9 +46,11 @@ def _mp4_boxes(view, start: int, end: int) -> Iterator[tuple[bytes, int, int]]:
         if not waiting:
             return
         start, end = waiting.pop()
+        if start + 8 > end:
+            continue
         view.seek(start)
         header = view.read(16)
-        if start + 8 > end or len(header) < 8:
+        if len(header) < 8:
             continue
         size, kind, content = int.from_bytes(header[:4], "big"), header[4:8], start + 8
         if size == 1:
@@ -61,6 +64,14 @@ def _mp4_boxes(view, start: int, end: int) -> Iterator[tuple[bytes, int, int]]:
             waiting.append((content, min(stop, end)))
 
 
+def _unpack_language(packed: int) -> str:
+    """Three letters of five bits each; QuickTime numbers the languages instead."""
+    if packed < 0x400:
+        return QUICKTIME_LANGUAGES[packed] if packed < len(QUICKTIME_LANGUAGES) else UNKNOWN
+    letters = [packed >> shift & 31 for shift in (10, 5, 0)]
+    return "".join(chr(0x60 + letter) for letter in letters) if all(0 < n <= 26 for n in letters) else UNKNOWN
+
+
 def _mp4_languages(view) -> list[str]:
     end = view.seek(0, os.SEEK_END)
     languages, language = [], UNKNOWN
@@ -69,9 +80,7 @@ def _mp4_languages(view) -> list[str]:
         if kind == b"mdhd":
             longer = view.read(1) == b"\x01"  # its second version has times of eight bytes
             view.seek(content + (32 if longer else 20))
-            packed = int.from_bytes(view.read(2), "big")
-            letters = [packed >> shift & 31 for shift in (10, 5, 0)]
-            language = "".join(chr(0x60 + letter) for letter in letters) if 0 not in letters else UNKNOWN
+            language = _unpack_language(int.from_bytes(view.read(2), "big"))
         elif kind == b"hdlr" and view.read(12)[8:] == b"soun":
             languages.append(language)
     return languages
@@ -94,8 +103,10 @@ def _ebml_number(view, with_marker: bool) -> int | None:
 def _ebml_elements(view, start: int, end: int) -> Iterator[tuple[int, int, int]]:
     """(id, where its content begins, where it ends) of each element between two places."""
     for _ in range(MAX_BOXES):
+        if start >= end:
+            return
         view.seek(start)
-        if start >= end or (kind := _ebml_number(view, True)) is None:
+        if (kind := _ebml_number(view, True)) is None:
             return
         size = _ebml_number(view, False)
         content = view.seek(0, os.SEEK_CUR)

@@ -185,14 +185,15 @@ def _steady_shifts(streams: list[int], times: list[int]) -> np.ndarray:
     last, step, latest = {}, {}, STEADY_START
     for stream, time in zip(streams, times, strict=True):
         before = last.get(stream, latest)
-        for shift in shifts[:2]:
-            steady = before + _difference(time + shift, before)
-            if -BACK <= steady - before and steady - max(before, latest) <= AHEAD or stream not in last:
-                break
+        ways = [_difference(time + shift, before) for shift in shifts[:2]]
+        close = [way for way in ways if -BACK <= way <= SECOND]
+        fitting = [way for way in ways if -BACK <= way <= AHEAD + max(0, latest - before) or stream not in last]
+        if fitting:
+            steady = before + (close[0] if close else min(fitting, key=abs))
         else:
-            steady = before + step.get(stream, 0)
-            shift = steady - time
-            shifts.insert(0, shift)
+            # Of a stream whose packets hold many frames only another one tells when the last of them ends.
+            steady = before + step[stream] if stream in step else latest
+            shifts.insert(0, steady - time)
         if 0 < steady - before < SECOND:
             step[stream] = steady - before
         last[stream] = steady
