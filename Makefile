@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test setup ffmpeg lint
+.PHONY: demo test fuzz setup ffmpeg lint
 .DEFAULT_GOAL := test
 
 demo: setup
@@ -11,6 +11,10 @@ demo: setup
 
 test: setup
 	$(BIN)/python -m pytest
+
+# The property tests alone, for long and on cases that nobody has seen.
+fuzz: setup
+	HYPOTHESIS_PROFILE=fuzz $(BIN)/python -m pytest -m hypothesis --timeout 0
 
 lint: setup
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .

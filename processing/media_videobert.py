@@ -319,7 +319,7 @@ class Media:
         Raises:
             MediaError: if there is no video, no frame of it can be decoded, or its time is up.
         """
-        num_clips, num_frames = count_clips(self._shown_seconds, clip_seconds), len(frame_times(0, clip_seconds, fps))
+        num_clips, num_frames = count_clips(self.shown_seconds, clip_seconds), len(frame_times(0, clip_seconds, fps))
         moments = itertools.chain.from_iterable(frame_times(clip, clip_seconds, fps) for clip in range(num_clips))
         with closing(self._pictures(moments, self._picture_maker(size, crop_size), fps)) as pictures:
             clips = (np.stack(list(itertools.islice(pictures, num_frames))) for _ in range(num_clips))
@@ -360,7 +360,7 @@ class Media:
             yield frame
 
     @property
-    def _shown_seconds(self) -> float:
+    def shown_seconds(self) -> float:
         """Seconds that have pictures: as many as the video, unless the last one would stay for too long."""
         still = float(self._times[0][-1]) - self.begin + MAX_STILL_SECONDS
         if self.duration > still + TIME_TOLERANCE:

@@ -59,6 +59,16 @@ def test_clock_that_wraps(tmp_path):
     assert flash_and_tone(data) == pytest.approx((6, 3, 3), abs=0.06)
 
 
+@pytest.mark.parametrize(
+    "name, white", [("ts_clock_begins_anew_after_8s.ts", 13), ("ts_33bit_clock_wraps_at_6s.ts", 5)]
+)
+def test_as_a_remux_of_ffmpeg(shared_media, name, white):
+    """Where `ffmpeg -c copy` puts pictures and speech, to the frame: the speech sets in 0.28 s after the white."""
+    duration, seen, heard = flash_and_tone((shared_media.parent / "faults" / name).read_bytes())
+    assert (duration, seen) == pytest.approx((white + 15, white), abs=0.01)
+    assert heard == pytest.approx(white + 0.28, abs=0.15)
+
+
 @pytest.mark.parametrize("name", ["a.ts", "a.mpg", "a.mp4"])
 def test_steady_clock_is_left_alone(tmp_path, name):
     assert steady_stamps(io.BytesIO(make_part(tmp_path / name, 4, 2))) is None
