@@ -762,7 +762,8 @@ wound = st.tuples(st.integers(0, 1 << 18), st.integers(0, 3000), st.sampled_from
 
 @settings(suppress_health_check=list(HealthCheck))
 @given(number=st.integers(0, 4), wounds=st.lists(wound, min_size=1, max_size=4))
-@example(number=0, wounds=[(64, 8, "zeros"), (176, 8, "zeros")])  # AVI: frames of 0 x 0
+# Matroska's width and height, and the frames that tell them as well: 0 x 0 was divided by.
+@example(number=1, wounds=[(373, 1, "zeros"), (376, 1, "zeros"), (4076, 3000, "noise")])
 def test_whatever_happens_to_a_file(small_files, number, wounds):
     """Overwritten, cut short, shortened in the middle: as many clips as its length asks for, or one clear sentence."""
     try:
@@ -770,7 +771,7 @@ def test_whatever_happens_to_a_file(small_files, number, wounds):
             if media.has_audio:
                 media.read_speech()
             clips = sum(1 for _ in media.iter_clips(size=32, crop_size=(32, 32)))
-            assert clips == count_clips(min(media.duration, media.shown_seconds))
+            assert clips == count_clips(media.shown_seconds)
     except MediaError as error:
         assert "\n" not in str(error) and ".cpp" not in str(error) and "bytes>: " in str(error)
 
