@@ -40,11 +40,11 @@ class Listening:
         """Opens a video with the track that is to be heard."""
         with open_media(video) as media:
             if self.sound_track is not None and media.has_audio:
-                media.choose_sound(self.sound_track)
+                media.sound.choose(self.sound_track)
             elif self.language is not None and media.has_audio:
-                spoken = [_language_of(tag) for tag in media.sound_languages]
-                if self.language in spoken and spoken[media.sound_track] != self.language:
-                    media.choose_sound(spoken.index(self.language))
+                spoken = [_language_of(tag) for tag in media.sound.languages]
+                if self.language in spoken and spoken[media.sound.chosen] != self.language:
+                    media.sound.choose(spoken.index(self.language))
             yield media
 
     @contextmanager
@@ -138,11 +138,12 @@ def hear_video(video, problems: list[str], listening: Listening) -> Iterator[tup
             yield block
             heard += len(block[0]) / SAMPLE_RATE
         problems += media.problems
-        if len(media.sound_languages) > 1:
-            tracks = ", ".join(f"{number} ({tag})" for number, tag in enumerate(media.sound_languages))
-            problems.append(f"of its sound tracks {tracks} number {media.sound_track} was heard")
-        if heard and media.stated_sound > heard + MISSING_SECONDS:
-            problems.append(f"{media.name}: only {heard:.1f} of {media.stated_sound:.1f} s of sound are there")
+        if len(media.sound.languages) > 1:
+            tracks = ", ".join(f"{number} ({tag})" for number, tag in enumerate(media.sound.languages))
+            problems.append(f"of its sound tracks {tracks} number {media.sound.chosen} was heard")
+        stated = media.sound.find_stated_seconds(media.has_video) if heard else 0
+        if stated > heard + MISSING_SECONDS:
+            problems.append(f"{media.name}: only {heard:.1f} of {stated:.1f} s of sound are there")
 
 
 def sentences_heard(
@@ -190,5 +191,5 @@ def subtitle_zero(media: Media) -> float:
     sound = media.begin
     if media.has_audio:
         with suppress(MediaError):  # of a broken sound stream, which subtitles make up for
-            sound = float(media.sound_header().begin_stream_seconds or 0)
+            sound = float(media.sound.read_header().begin_stream_seconds or 0)
     return media.begin - min(media.begin, sound)

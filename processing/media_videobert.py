@@ -17,8 +17,6 @@ from functools import cached_property
 import numpy as np
 import torch
 from torchcodec.decoders import (
-    AudioDecoder,
-    AudioStreamMetadata,
     Demuxer,
     RawFrame,
     VideoStreamHeaderMetadata,
@@ -39,8 +37,9 @@ from .frames_videobert import (
     timed_frames,
 )
 from .opening_videobert import MAX_SECONDS, MediaError, Source
-from .sound_videobert import SAMPLE_RATE, blocks_of, check_sound, decoded_sound, riff_size, sound_in_place
-from .tracks_videobert import UNKNOWN, index_is_cut, sound_languages
+from .sound_videobert import SAMPLE_RATE, blocks_of
+from .soundtracks_videobert import SoundTracks
+from .tracks_videobert import index_is_cut
 
 logger = logging.get_logger(__name__)
 
@@ -67,9 +66,7 @@ class Media:
         name (`str`): The path, or what stands for it in messages.
         has_video, has_audio (`bool`): Which streams there are; at least one of them. The cover of a record (a picture
             attached to the sound) is no video.
-        sound_languages (`list[str]`): The languages of the sound tracks as the file writes them, `"und"` where it does
-            not say.
-        sound_track (`int`, *optional*): Which of them is heard, counted from 0.
+        sound ([`SoundTracks`]): Which sound track is heard.
         problems (`list[str]`): Damage that was met and worked around while reading, one sentence each.
     """
 
@@ -82,27 +79,14 @@ class Media:
             header = get_container_metadata(source.view())
             if index_is_cut(source.view()):
                 self.note("its index is cut off, so that pictures or sound may be missing")
-        self._container = header
-        self._sound_streams = [stream.stream_index for stream in header.streams if stream.media_type == "audio"]
-        self.has_audio = header.best_audio_stream_index is not None
-        self.sound_track, self.sound_languages = None, []
-        if self.has_audio:
-            self.sound_track = self._sound_streams.index(header.best_audio_stream_index)
-            self.sound_languages = self._read_languages()
+        self.sound = SoundTracks(source, header)
+        self.has_audio = self.sound.chosen is not None
         self.has_video = header.best_video_stream_index is not None
         if self.has_video:
             self._video = header.streams[header.best_video_stream_index]
             self.has_video = not self._is_cover(self._video) and self._has_pixels(self._video)
         if not (self.has_video or self.has_audio):
             raise MediaError(f"{self.name}: there is neither a video nor a sound stream")
-
-    def _read_languages(self) -> list[str]:
-        unknown = [UNKNOWN] * len(self._sound_streams)
-        if len(unknown) < 2:
-            return unknown
-        with self._source.reading("the sound tracks cannot be read"):
-            languages = sound_languages(self._source.view())
-        return languages if len(languages) == len(unknown) else unknown
 
     def _is_cover(self, stream: VideoStreamHeaderMetadata) -> bool:
         """Whether a stream is the one picture that lies beside the sound, without a time of its own."""
@@ -157,45 +141,6 @@ class Media:
                 logger.warning(str(error))
                 self.has_video = False
 
-    def choose_sound(self, track: int):
-        """Hears another sound track, counted from 0, than the one that the file has for a rule.
-
-        Raises:
-            MediaError: There is no such track.
-        """
-        if not 0 <= track < len(self._sound_streams):
-            raise MediaError(
-                f"{self.name}: there is no sound track {track}; it has {len(self._sound_streams)} of them"
-            )
-        self.sound_track = track
-
-    def sound_header(self, size: int | None = None) -> AudioStreamMetadata:
-        """What the sound stream that is heard says of itself, in the whole file or in its first `size` bytes."""
-        with self._source.reading("the sound stream cannot be read"):
-            return AudioDecoder(self._source.view(size), stream_index=self._sound_streams[self.sound_track]).metadata
-
-    @property
-    def stated_sound(self) -> float:
-        """Seconds of sound that the file says it has; 0 where it does not say.
-
-        FFmpeg fills in what is missing: it divides the file's size by the bit rate, or looks for the last timestamp.
-        Such a length is another one if half the file is hidden. It takes a WAV file that was cut for a shorter one,
-        too, whose header still knows how many bytes there were.
-        """
-        stated = self._length_of_sound(self._source.size)
-        with suppress(MediaError):  # half of it cannot be opened: what it states stands at its end
-            if self._length_of_sound(self._source.size // 2) != stated:
-                return stated * riff_size(self._source.view().read(8)) / self._source.size
-        return stated
-
-    def _length_of_sound(self, size: int) -> float:
-        """As FFmpeg finds it. Some formats know only when the whole file ends, which beside pictures says nothing of
-        the sound."""
-        header = self.sound_header(size)
-        if header.duration_seconds_from_header or self.has_video:
-            return float(header.duration_seconds_from_header or 0)
-        return float((header.duration_seconds or 0) - (header.begin_stream_seconds or 0))
-
     def _require_video(self):
         if not self.has_video:
             raise MediaError(f"{self.name}: there is no video stream")
@@ -213,7 +158,7 @@ class Media:
             except RuntimeError:
                 # A scan begins with a jump to time zero, before which some files, such as FLV, have no picture to go
                 # to: then all frames are decoded for their times.
-                stamps, end = timed_frames(decoded_frames(self._demuxer(), []))
+                stamps, end = timed_frames(self._checked(decoded_frames(self._demuxer(), [])))
                 if not len(stamps):
                     raise
                 return stamps, end
@@ -251,7 +196,7 @@ class Media:
         if not self.has_video:
             return self._sound_end
         end, whole_end = self._times[1], self._scanned[1]
-        if self.has_audio and self._promised_sound_end > end + OUTLASTING_SECONDS:
+        if self.has_audio and self.sound.promised_end(self._video) > end + OUTLASTING_SECONDS:
             with suppress(MediaError):  # of broken sound, which says so where it is heard
                 if self._sound_end > end + OUTLASTING_SECONDS:
                     end = self._sound_end
@@ -259,17 +204,6 @@ class Media:
         if promised > MISSING_SECONDS + there:
             self.note(f"only {there:.1f} of the {promised:.1f} s of video that its header promises are there")
         return end - self.begin
-
-    @property
-    def _promised_sound_end(self) -> float:
-        """When the sound ends on the container's clock, as the header says; infinity where it says nothing."""
-        sound = self._container.streams[self._sound_streams[self.sound_track]]
-        if sound.duration_seconds_from_header:
-            return sound.duration_seconds_from_header + (sound.begin_stream_seconds_from_header or 0)
-        if not self._container.duration_seconds_from_header:
-            return float("inf")
-        begins = [stream.begin_stream_seconds_from_header or 0 for stream in (sound, self._video)]
-        return self._container.duration_seconds_from_header + min(begins)
 
     @cached_property
     def _sound_end(self) -> float:
@@ -408,16 +342,12 @@ class Media:
 
     def _sound(self, errors: list[Exception]) -> Iterator[tuple[float, np.ndarray]]:
         """The sound on the container's clock, to its true end: some headers only guess how long it is."""
-        header = self.sound_header()
-        check_sound(header.sample_rate, header.num_channels, self.name)
-        promised, longest = float(header.duration_seconds or 0), MAX_SECONDS
+        promised, longest = self.sound.check_header(), MAX_SECONDS
         if self.has_video:
             longest = min(max(promised, self._times[1] - self.begin) + MISSING_SECONDS, MAX_SECONDS)
         else:
             self._source.allow_time_for(promised)
-        with self._source.reading("the sound stream cannot be read"):
-            demuxer = Demuxer(self._source.view(), streams=self._sound_streams[self.sound_track])
-        return sound_in_place(decoded_sound(demuxer, errors), longest, self.name)
+        return self.sound.decode(errors, longest)
 
     def read_speech(self) -> tuple[np.ndarray, float] | None:
         """The whole sound at once, for what fits into memory (an hour is 230 MB); see [`iter_speech`] for more.

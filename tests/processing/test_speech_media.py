@@ -105,7 +105,7 @@ def test_a_length_that_is_only_guessed_is_not_missed(tmp_path, options):
     assert heard / SAMPLE_RATE == pytest.approx(40, abs=0.5) and problems == []
     if not options[-1].endswith(".ts"):
         with open_media(tmp_path / options[-1]) as media:
-            assert media.sound_header().duration_seconds > 60
+            assert media.sound.read_header().duration_seconds > 60
 
 
 def test_sound_that_starts_late_in_its_file_is_whole(tmp_path):

@@ -27,14 +27,14 @@ def make_tracks(path, *languages):
 def test_languages_and_choice(tmp_path, name):
     """What the file says, in its order; the track that is chosen is the one that is heard."""
     with open_media(make_tracks(tmp_path / name, "ger", "eng", "fra")) as media:
-        assert media.sound_languages == ["ger", "eng", "fra"]
-        assert media.sound_track == 0
+        assert media.sound.languages == ["ger", "eng", "fra"]
+        assert media.sound.chosen == 0
         for track in (2, 0, 1):
-            media.choose_sound(track)
+            media.sound.choose(track)
             spectrum = np.abs(np.fft.rfft(media.read_speech()[0][8000:24000]))
             assert spectrum.argmax() == pytest.approx(440 * (track + 1), abs=1)
         with pytest.raises(ValueError, match="there is no sound track 3; it has 3"):
-            media.choose_sound(3)
+            media.sound.choose(3)
 
 
 def test_index_that_is_cut(tmp_path):
