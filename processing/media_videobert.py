@@ -124,8 +124,9 @@ class Media:
 
     def note(self, problem: str):
         """Records damage that was worked around, and warns."""
-        self.problems.append(problem)
-        logger.warning(f"{self.name}: {problem}")
+        if problem not in self.problems:  # read twice, a file is as damaged as before
+            self.problems.append(problem)
+            logger.warning(f"{self.name}: {problem}")
 
     def _demuxer(self) -> Demuxer:
         """A new reader of the best video stream's packets."""
@@ -243,15 +244,17 @@ class Media:
         half their height or less blends the two fields.
 
         Args:
-            clip_seconds (`float`), fps (`float`): length of a clip, and how often a second it is looked at.
-            size (`int`, *optional*): shortest edge to which frames are resized, keeping the displayed aspect ratio.
+            clip_seconds (`float`, *optional*, defaults to 1.5): Length of a clip.
+            fps (`float`, *optional*, defaults to 20): How often a second it is looked at.
+            size (`int`, *optional*):
+                Shortest edge to which frames are resized, keeping the displayed aspect ratio.
             crop_size (`tuple[int, int]`, *optional*): (height, width) that is then cut out of the centre.
 
         Yields:
             `torch.Tensor` (T, 3, H, W) uint8.
 
         Raises:
-            MediaError: if there is no video, no frame of it can be decoded, or its time is up.
+            MediaError: There is no video, no frame of it can be decoded, or its time is up.
         """
         num_clips, num_frames = count_clips(self.shown_seconds, clip_seconds), len(frame_times(0, clip_seconds, fps))
         moments = itertools.chain.from_iterable(frame_times(clip, clip_seconds, fps) for clip in range(num_clips))
@@ -313,7 +316,7 @@ class Media:
         """Streams the sound in blocks, so that hours of it need little memory.
 
         Args:
-            block_seconds (`float`): length of a block; the last one is shorter.
+            block_seconds (`float`, *optional*, defaults to 300): Length of a block; the last one is shorter.
 
         Yields:
             (waveform (N,) float32 mono 16 kHz, its start in seconds on the video's clock), which is negative where
