@@ -139,7 +139,12 @@ class VideoBertPreTrainedModel(BertPreTrainedModel):
     def _upload_modified_files(self, working_dir, repo_id, *args, **kwargs):
         """A push brings the card of the folder that the model is from; the library would leave an empty form."""
         card, pushed = Path(self.name_or_path) / "README.md", Path(working_dir) / "README.md"
-        if card.is_file() and (not pushed.is_file() or EMPTY_CARD in pushed.read_text(encoding="utf-8")):
+        # A model that was not loaded is from no folder; an empty name would be the one where the program runs.
+        if (
+            self.name_or_path
+            and card.is_file()
+            and (not pushed.is_file() or EMPTY_CARD in pushed.read_text(encoding="utf-8"))
+        ):
             # What the card's code loads is what the repository is called.
             text = re.sub(
                 r'from_pretrained\("[^"]*"', f'from_pretrained("{repo_id}"', card.read_text(encoding="utf-8")
