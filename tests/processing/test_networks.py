@@ -188,6 +188,10 @@ def test_names_by_hand(tmp_path, monkeypatch):
     assert saved_name(joined) == "~/i3d:frames=3,change+facebook/dinov2-base:change+s3d"
     assert local_name(saved_name(joined)) == joined
     assert public_name("~/elsewhere/eyes") == "eyes"  # of another machine
+    (tmp_path / "home").symlink_to(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))  # and a folder named by the way behind it
+    assert saved_name(tmp_path / "i3d") == saved_name(tmp_path / "home" / "i3d") == "~/i3d"
+    monkeypatch.setenv("HOME", str(tmp_path))
     ready = SimpleNamespace(model=SimpleNamespace(name_or_path=str(tmp_path / "i3d")))
     assert public_name(ready) == "i3d" and saved_name(ready) == "~/i3d"
     assert public_name(object()) is None and local_name(None) is None
