@@ -12,6 +12,8 @@ from torch.nn.functional import normalize
 from .names_videobert import split_backbone
 from .network_videobert import Network, load_pixels, shortest_edge
 
+DTYPES = ("float32", "bfloat16", "float16")
+
 
 class FeatureError(ValueError):
     """A clip whose feature is no number; the message names the clip and the network."""
@@ -62,7 +64,8 @@ class Backbone:
             slower for it (`benchmarks/i3d_speed.py`).
 
     Raises:
-        ValueError: A part that is no vision model or has no processor of its own, or options that do not exist.
+        ValueError: A part that is no vision model or has no processor of its own, or options that do not exist or
+            cannot be.
     """
 
     def __init__(
@@ -73,6 +76,10 @@ class Backbone:
         batch_size: int = 4,
         compile: bool = False,
     ):
+        if batch_size < 1:
+            raise ValueError(f"The backbone's batch_size is {batch_size}; it must be at least 1.")
+        if str(dtype).removeprefix("torch.") not in DTYPES:
+            raise ValueError(f"The backbone's dtype is {dtype}; allowed are {', '.join(DTYPES)}.")
         self.name_or_path, self.batch_size, self.compile = str(name_or_path), batch_size, compile
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         running = {"device": self.device, "dtype": dtype, "compile": compile}

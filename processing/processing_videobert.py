@@ -39,6 +39,7 @@ class VideoBertProcessorKwargs(ProcessingKwargs, total=False):
 NETWORKS = ("asr_model", "backbone")
 # How a network runs is a matter of the machine, not of the saved processor.
 MACHINE_OPTIONS = ("device", "dtype", "batch_size", "compile")
+HEARING_OPTIONS = ("language", "task", "engine", "device", "dtype", "batch_size")
 # Options of a standard video processor that choose frames, which here the clips do.
 UNHEEDED = {"num_frames", "do_sample_frames", "video_metadata", "return_metadata"}
 # What is given anew on loading as it is; the library would copy it, which a ready-made network may not survive.
@@ -431,6 +432,7 @@ class VideoBertProcessor(ProcessorMixin):
     def _build_recognizer(self, asr_model, options) -> SpeechRecognizer:
         if asr_model is None:
             raise ValueError("The processor has no asr_model; give the id or folder of a Whisper checkpoint.")
+        self._refuse_unknown("asr_options", options, HEARING_OPTIONS)
         if not isinstance(asr_model, (str, os.PathLike)):
             self._refuse_ready_made("asr_model", options.keys() & {"device", "dtype"})
         elif options.get("engine", "transformers") == "transformers":
@@ -440,14 +442,16 @@ class VideoBertProcessor(ProcessorMixin):
     def _build_backbone(self, backbone, options) -> Backbone:
         if backbone is None:
             raise ValueError("The processor has no backbone; give the id or folder of a video network.")
-        if unknown := options.keys() - set(MACHINE_OPTIONS):
-            raise ValueError(
-                f"backbone_options hold {', '.join(sorted(unknown))}; allowed are {', '.join(MACHINE_OPTIONS)}."
-            )
+        self._refuse_unknown("backbone_options", options, MACHINE_OPTIONS)
         if not hasattr(backbone, "features"):
             return Backbone(backbone, **options)
         self._refuse_ready_made("backbone", options)
         return backbone
+
+    @staticmethod
+    def _refuse_unknown(name, options, allowed):
+        if unknown := options.keys() - set(allowed):
+            raise ValueError(f"{name} hold {', '.join(sorted(unknown))}; allowed are {', '.join(allowed)}.")
 
     @staticmethod
     def _refuse_ready_made(name, options):

@@ -60,7 +60,7 @@ def test_image_network_equals_itself(name, saved, clips):
 
 @pytest.fixture(scope="session")
 def timm_folder(tmp_path_factory):
-    pytest.importorskip("timm", reason="timm is not installed (pip install videobert[timm])")
+    pytest.importorskip("timm", reason="timm is not installed (pip install timm)")
     folder = tmp_path_factory.mktemp("timm")
     pixels = {"input_size": (3, 32, 32), "crop_pct": 0.8, "mean": (0.2, 0.3, 0.4), "std": (0.5, 0.6, 0.7)}
     config = tr.TimmWrapperConfig(architecture="test_efficientnet", pretrained_cfg=pixels)
