@@ -20,9 +20,12 @@ def plot_losses(history: Sequence[Mapping], held_out: Sequence[Mapping], path: s
     Draw the losses on the training examples beside those on held-out ones, and the held-out accuracies.
 
     Args:
-        history (`Sequence[Mapping]`): `step`, `cloze_loss`, `alignment_loss`.
-        held_out (`Sequence[Mapping]`): `step` and the figures of `training.evaluate`.
-        path (`str` or `Path`): where the PNG goes.
+        history (`Sequence[Mapping]`):
+            `step`, `cloze_loss`, `alignment_loss`.
+        held_out (`Sequence[Mapping]`):
+            `step` and the figures of `training.evaluate`.
+        path (`str` or `Path`):
+            Where the PNG goes.
     """
     figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4), layout="constrained")
     for name in ("cloze_loss", "alignment_loss"):
@@ -47,10 +50,14 @@ def plot_timeline(row: Mapping, filled: Sequence[Mapping], path: str | Path, vid
     Draw one video over time: frames, visual tokens, sentences, and the words the model fills in.
 
     Args:
-        row (`Mapping`): the video's row.
-        filled (`Sequence[Mapping]`): `start`, `end` and `text`; where `right` is given, it colours the text.
-        path (`str` or `Path`): where the PNG goes.
-        video (path, bytes or open file, *optional*): the video itself; without it there are no frames.
+        row (`Mapping`):
+            The video's row.
+        filled (`Sequence[Mapping]`):
+            `start`, `end` and `text`; where `right` is given, it colours the text.
+        path (`str` or `Path`):
+            Where the PNG goes.
+        video (path, bytes or open file, *optional*):
+            The video itself; without it there are no frames.
     """
     clips, clip_seconds = len(row["visual_ids"]), row["clip_seconds"]
     heights = ([0.85] if video is not None else []) + [0.4, 1.5, 1.0]

@@ -35,10 +35,14 @@ def summed_cross_entropy(
     """Cross-entropy of a linear layer, summed over N tokens; where torch has a fused form, no (N, V) logits are kept.
 
     Args:
-        hidden_states (`torch.Tensor` of shape (N, H)): Inputs of the layer.
-        weight (`torch.Tensor` of shape (V, H)): Its matrix.
-        bias (`torch.Tensor` of shape (V,)): Its bias.
-        target (`torch.Tensor` of shape (N,)): The right rows.
+        hidden_states (`torch.Tensor` of shape (N, H)):
+            Inputs of the layer.
+        weight (`torch.Tensor` of shape (V, H)):
+            Its matrix.
+        bias (`torch.Tensor` of shape (V,)):
+            Its bias.
+        target (`torch.Tensor` of shape (N,)):
+            The right rows.
 
     Returns:
         `torch.Tensor`: a scalar, 0 for N = 0.
@@ -64,7 +68,8 @@ class VideoBertClozeHead(nn.Module):
     """A feed-forward layer, then one score for each row of the joint vocabulary (paper, section 3.2).
 
     Args:
-        config ([`VideoBertConfig`]): sizes, vocabulary and the weights of the two modalities.
+        config ([`VideoBertConfig`]):
+            Sizes, vocabulary and the weights of the two modalities.
     """
 
     def __init__(self, config: VideoBertConfig):
@@ -93,9 +98,12 @@ class VideoBertClozeHead(nn.Module):
         What a model with this head returns. In training with sparse prediction only predicted positions are computed.
 
         Args:
-            hidden_states (`torch.Tensor` of shape (B, L, H)): The encoder's output.
-            labels (`torch.Tensor` of shape (B, L), *optional*): Token ids, −100 where nothing is asked.
-            num_items_in_batch (`int`, *optional*): Predicted tokens in all micro-batches of this step.
+            hidden_states (`torch.Tensor` of shape (B, L, H)):
+                The encoder's output.
+            labels (`torch.Tensor` of shape (B, L), *optional*):
+                Token ids, −100 where nothing is asked.
+            num_items_in_batch (`int`, *optional*):
+                Predicted tokens in all micro-batches of this step.
 
         Returns:
             `tuple`: logits (B, L, V), or `None` where they are not all computed, and the loss: the mean over predicted

@@ -37,13 +37,20 @@ class VideoBertForPreTrainingOutput(ModelOutput):
     """Output of [`VideoBertForPreTraining`].
 
     Args:
-        loss (`torch.Tensor`, scalar, *optional*): `cloze_loss + alignment_weight · alignment_loss`, as far as asked.
-        cloze_loss (`torch.Tensor`, scalar, *optional*): Mean over predicted tokens, weighted by modality.
-        alignment_loss (`torch.Tensor`, scalar, *optional*): Mean cross-entropy over the examples that were asked.
-        logits (`torch.Tensor` of shape (B, L, vocab_size), *optional*): `None` in training with sparse prediction.
-        alignment_logits (`torch.Tensor` of shape (B, 2)): Column 1 for "belong together".
-        hidden_states (`tuple(torch.Tensor)`, *optional*): One (B, L, H) a layer and the embeddings, if asked for.
-        attentions (`tuple(torch.Tensor)`, *optional*): One (B, heads, L, L) a layer, if asked for.
+        loss (`torch.Tensor`, scalar, *optional*):
+            `cloze_loss + alignment_weight · alignment_loss`, as far as asked.
+        cloze_loss (`torch.Tensor`, scalar, *optional*):
+            Mean over predicted tokens, weighted by modality.
+        alignment_loss (`torch.Tensor`, scalar, *optional*):
+            Mean cross-entropy over the examples that were asked.
+        logits (`torch.Tensor` of shape (B, L, vocab_size), *optional*):
+            `None` in training with sparse prediction.
+        alignment_logits (`torch.Tensor` of shape (B, 2)):
+            Column 1 for "belong together".
+        hidden_states (`tuple(torch.Tensor)`, *optional*):
+            One (B, L, H) a layer and the embeddings, if asked for.
+        attentions (`tuple(torch.Tensor)`, *optional*):
+            One (B, heads, L, L) a layer, if asked for.
     """
 
     loss: torch.Tensor | None = None
@@ -59,7 +66,8 @@ def positions_in_sequence(sequence_ids: torch.Tensor) -> torch.Tensor:
     """Number the tokens of each packed example from 0.
 
     Args:
-        sequence_ids (`torch.Tensor` of shape (B, L)): Equal within an example, different between neighbours.
+        sequence_ids (`torch.Tensor` of shape (B, L)):
+            Equal within an example, different between neighbours.
 
     Returns:
         `torch.Tensor` of shape (B, L): 0, 1, 2 … from each change on.
@@ -102,11 +110,16 @@ class VideoBertPreTrainedModel(BertPreTrainedModel):
         visual tokens get rows behind the words; `[>]` takes the place of `[unused0]`; the alignment head is new.
 
         Args:
-            checkpoint (`str`): Hub id or folder of any BERT, with or without heads.
-            codebook_size (`int`, *optional*): Number of visual tokens; without `centroids` their rows are random.
-            centroids (`torch.Tensor` of shape (codebook_size, D), *optional*): See [`visual_rows`].
-            freeze_input_embeddings (`bool`, defaults to `True`): The paper's choice; see [`VideoBertConfig`].
-            config_kwargs: Fields of [`VideoBertConfig`] to set.
+            checkpoint (`str`):
+                Hub id or folder of any BERT, with or without heads.
+            codebook_size (`int`, *optional*):
+                Number of visual tokens; without `centroids` their rows are random.
+            centroids (`torch.Tensor` of shape (codebook_size, D), *optional*):
+                See [`visual_rows`].
+            freeze_input_embeddings (`bool`, *optional*, defaults to `True`):
+                The paper's choice; see [`VideoBertConfig`].
+            config_kwargs:
+                Fields of [`VideoBertConfig`] to set.
 
         Returns:
             a model of this class, in evaluation mode and float32.
@@ -172,7 +185,8 @@ class VideoBertPreTrainedModel(BertPreTrainedModel):
         """Change how many tokens a sequence may have. Old positions stay, further ones start random.
 
         Args:
-            new_num_position_embeddings (`int`): The new `config.max_position_embeddings`.
+            new_num_position_embeddings (`int`):
+                The new `config.max_position_embeddings`.
         """
         embeddings, old = self.base_model.embeddings, self.get_position_embeddings().weight
         new = nn.Embedding(new_num_position_embeddings, old.shape[1], device=old.device, dtype=old.dtype)
@@ -190,8 +204,10 @@ class VideoBertModel(VideoBertPreTrainedModel, BertModel):
     """The encoder over the joint sequence `[CLS] w1 … wn [>] v1 … vm [SEP]` (paper, section 3.2).
 
     Args:
-        config ([`VideoBertConfig`]): sizes and vocabulary.
-        add_pooling_layer (`bool`, defaults to `True`): Whether there is a `pooler_output`.
+        config ([`VideoBertConfig`]):
+            Sizes and vocabulary.
+        add_pooling_layer (`bool`, *optional*, defaults to `True`):
+            Whether there is a `pooler_output`.
     """
 
     def forward(
@@ -206,13 +222,17 @@ class VideoBertModel(VideoBertPreTrainedModel, BertModel):
     ) -> tuple[torch.Tensor] | BaseModelOutputWithPoolingAndCrossAttentions:
         """
         Args:
-            input_ids (`torch.LongTensor` of shape (B, L)): Ids of the joint vocabulary.
-            attention_mask (`torch.Tensor` of shape (B, L), *optional*): 0 on padding.
+            input_ids (`torch.LongTensor` of shape (B, L)):
+                Ids of the joint vocabulary.
+            attention_mask (`torch.Tensor` of shape (B, L), *optional*):
+                0 on padding.
             token_type_ids (`torch.LongTensor` of shape (B, L), *optional*):
                 0 language, 1 vision. If not given, visual tokens are vision; a `[MASK]` in the place of one must be
                 told, and so must everything with `inputs_embeds`, where all are 0.
-            position_ids (`torch.LongTensor` of shape (B, L), *optional*): 0 … L − 1 if not given.
-            inputs_embeds (`torch.Tensor` of shape (B, L, H), *optional*): Instead of `input_ids`.
+            position_ids (`torch.LongTensor` of shape (B, L), *optional*):
+                0 … L − 1 if not given.
+            inputs_embeds (`torch.Tensor` of shape (B, L, H), *optional*):
+                Instead of `input_ids`.
             sequence_ids (`torch.LongTensor` of shape (B, L), *optional*):
                 For rows that pack several examples: 1, 2, … for the tokens of the first, second, … example of the row
                 and 0 on padding. Examples do not see each other, and positions restart with each.
@@ -285,7 +305,8 @@ class VideoBertForPreTraining(VideoBertPreTrainedModel):
     `[CLS]` (paper, section 3.2).
 
     Args:
-        config ([`VideoBertConfig`]): sizes, vocabulary and loss weights.
+        config ([`VideoBertConfig`]):
+            Sizes, vocabulary and loss weights.
     """
 
     _tied_weights_keys = {"cloze_head.decoder.weight": "videobert.embeddings.word_embeddings.weight"}
@@ -325,14 +346,16 @@ class VideoBertForPreTraining(VideoBertPreTrainedModel):
         Args:
             input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds, sequence_ids:
                 as in [`VideoBertModel.forward`].
-            labels (`torch.LongTensor` of shape (B, L), *optional*): hidden token ids, −100 where nothing is asked.
+            labels (`torch.LongTensor` of shape (B, L), *optional*):
+                Hidden token ids, −100 where nothing is asked.
             alignment_labels (`torch.LongTensor` of shape (B,), *optional*):
                 1 text and video belong together, 0 they do not, −100 not asked. For packed rows (B, L): the label at
                 each example's first token.
             num_items_in_batch (`int`, *optional*):
                 predicted tokens in all micro-batches of this step, so that their sum divides right; those of this call
                 if not given.
-            num_alignments_in_batch (`int`, *optional*): the same for examples asked about alignment.
+            num_alignments_in_batch (`int`, *optional*):
+                The same for examples asked about alignment.
 
         Returns:
             [`VideoBertForPreTrainingOutput`]: with packed rows, `alignment_logits` has one line for each example.
@@ -395,7 +418,8 @@ class VideoBertForMaskedLM(VideoBertPreTrainedModel):
     """VideoBERT with the cloze alone: names hidden words and visual words.
 
     Args:
-        config ([`VideoBertConfig`]): sizes and vocabulary.
+        config ([`VideoBertConfig`]):
+            Sizes and vocabulary.
     """
 
     _tied_weights_keys = {"cloze_head.decoder.weight": "videobert.embeddings.word_embeddings.weight"}
@@ -429,7 +453,8 @@ class VideoBertForMaskedLM(VideoBertPreTrainedModel):
         Args:
             input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds, sequence_ids:
                 As in [`VideoBertModel.forward`].
-            labels, num_items_in_batch: As in [`VideoBertForPreTraining.forward`].
+            labels, num_items_in_batch:
+                As in [`VideoBertForPreTraining.forward`].
 
         Returns:
             [`~transformers.modeling_outputs.MaskedLMOutput`]: `loss` and `logits` (B, L, vocab_size), which are `None`
@@ -454,7 +479,8 @@ class VideoBertForVideoClassification(VideoBertPreTrainedModel):
     """VideoBERT that names the action: a linear layer over the `[CLS]` output beside the mean of the visual outputs.
 
     Args:
-        config ([`VideoBertConfig`]): sizes, vocabulary, `num_labels` or `id2label`, `classifier_dropout`.
+        config ([`VideoBertConfig`]):
+            Sizes, vocabulary, `num_labels` or `id2label`, `classifier_dropout`.
     """
 
     # The loss is a mean over examples: without this, transformers' Trainer forgets to divide it among micro-batches.

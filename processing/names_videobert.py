@@ -74,7 +74,8 @@ def model_name(model) -> str | None:
     """The id or folder by which a model can be loaded again on this machine.
 
     Args:
-        model: An id, a folder, or a ready-made network or pipeline.
+        model:
+            An id, a folder, or a ready-made network or pipeline.
 
     Returns:
         `str`: The name; `None` if the model does not know where it is from.
