@@ -39,7 +39,8 @@ from torchvision.transforms.v2.functional import center_crop, resize
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from processing.media_videobert import count_clips, frame_times, open_media, resized_shape
+from processing.frames_videobert import count_clips, frame_times, resized_shape
+from processing.media_videobert import open_media
 
 REAL_VIDEOS = Path(__file__).resolve().parents[2] / "shared" / "media"
 CLIP_SECONDS, FPS, EDGE, THREADS = 1.5, 20, 224, 4

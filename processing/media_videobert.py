@@ -9,34 +9,24 @@ All times are seconds on the video's own clock, which starts at the first displa
 """
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, suppress
-from fractions import Fraction
 from functools import cached_property
 
 import numpy as np
 import torch
 from torchcodec.decoders import (
-    Demuxer,
-    RawFrame,
-    VideoStreamHeaderMetadata,
     get_container_metadata,
 )
 from transformers.utils import logging
 
 from .frames_videobert import (
     TIME_TOLERANCE,
-    ahead,
     count_clips,
-    decoded_frames,
     frame_times,
-    frames_in_place,
-    picture_maker,
-    pictures_at,
-    resized_shape,
-    timed_frames,
 )
 from .opening_videobert import MAX_SECONDS, MediaError, Source
+from .pictures_videobert import MAX_STILL_SECONDS, Pictures
 from .sound_videobert import SAMPLE_RATE, blocks_of
 from .soundtracks_videobert import SoundTracks
 from .tracks_videobert import index_is_cut
@@ -44,15 +34,10 @@ from .tracks_videobert import index_is_cut
 logger = logging.get_logger(__name__)
 
 MAX_PIXELS = 8192 * 4320
-# So long one picture is shown without a change: what stays for longer is rather a broken time.
-MAX_STILL_SECONDS = 3600
 # Headers are not exact; a video shorter than promised by more than this has been cut off.
 MISSING_SECONDS = 1.5
 # Sound that outlasts the pictures by no more is rounded to whole packets; by more, the last picture stays for it.
 OUTLASTING_SECONDS = 0.25
-# FFmpeg's clock for what has none: so many frames a second has a cover that lies beside the sound, or a video whose
-# frames come at any time.
-NO_FPS = 90_000
 
 
 class Media:
@@ -72,51 +57,22 @@ class Media:
             no video.
         sound ([`SoundTracks`]):
             Which sound track is heard.
-        problems (`list[str]`):
-            Damage that was met and worked around while reading, one sentence each.
     """
 
     def __init__(self, source: Source, max_pixels: int):
         self.name = source.name
-        self.problems = []
         self._source = source
-        self._max_pixels = max_pixels
         with source.reading("not a readable video or sound file"):
             header = get_container_metadata(source.view())
             if index_is_cut(source.view()):
-                self.note("its index is cut off, so that pictures or sound may be missing")
+                source.note("its index is cut off, so that pictures or sound may be missing")
         self.sound = SoundTracks(source, header)
         self.has_audio = self.sound.chosen is not None
-        self.has_video = header.best_video_stream_index is not None
-        if self.has_video:
-            self._video = header.streams[header.best_video_stream_index]
-            self.has_video = not self._is_cover(self._video) and self._has_pixels(self._video)
+        best = header.best_video_stream_index
+        self._pictures = None if best is None else Pictures(source, header.streams[best], max_pixels)
+        self.has_video = best is not None and self._pictures.can_be_shown(beside_sound=self.has_audio)
         if not (self.has_video or self.has_audio):
             raise MediaError(f"{self.name}: there is neither a video nor a sound stream")
-
-    def _is_cover(self, stream: VideoStreamHeaderMetadata) -> bool:
-        """Whether a stream is the one picture that lies beside the sound, without a time of its own."""
-        if stream.average_fps_from_header != NO_FPS or not self.has_audio:
-            return False
-        if not 0 < (stream.width or 0) * (stream.height or 0) <= self._max_pixels:
-            return True  # nor one that could be shown
-        with self._source.reading("the video stream cannot be read"):
-            return len(list(itertools.islice(decoded_frames(self._demuxer(), []), 2))) < 2
-
-    def _has_pixels(self, stream: VideoStreamHeaderMetadata) -> bool:
-        """Whether the header's frames can be shown; where they are nothing, but there is sound, that is a note."""
-        width, height = stream.width or 0, stream.height or 0
-        self._check_pixels(width, height)
-        if width < 1 or height < 1:
-            problem = f"its header claims frames of {width} x {height} pixels"
-            if not self.has_audio:
-                raise MediaError(f"{self.name}: {problem}")
-            self.note(problem)
-        return width > 0 and height > 0
-
-    def _check_pixels(self, width: int, height: int):
-        if width * height > self._max_pixels:
-            raise MediaError(f"{self.name}: frames of {width} x {height} exceed the {self._max_pixels} pixels allowed")
 
     def __enter__(self):
         return self
@@ -128,16 +84,17 @@ class Media:
         """Closes the file if it was opened here."""
         self._source.close()
 
-    def note(self, problem: str):
-        """Records damage that was worked around, and warns."""
-        if problem not in self.problems:  # read twice, a file is as damaged as before
-            self.problems.append(problem)
-            logger.warning(f"{self.name}: {problem}")
+    @property
+    def problems(self) -> list[str]:
+        """Damage that was met and worked around while reading, one sentence each."""
+        return self._source.problems
 
-    def _demuxer(self) -> Demuxer:
-        """A new reader of the best video stream's packets."""
-        with self._source.reading("the video stream cannot be read"):
-            return Demuxer(self._source.view())
+    @property
+    def pictures(self) -> Pictures:
+        """The pictures of the video, if there is one."""
+        if not self.has_video:
+            raise MediaError(f"{self.name}: there is no video stream")
+        return self._pictures
 
     def leave_broken_pictures(self):
         """Takes a file whose pictures cannot even be timed for sound alone, whose clock is the container's."""
@@ -148,50 +105,20 @@ class Media:
                 logger.warning(str(error))
                 self.has_video = False
 
-    def _require_video(self):
-        if not self.has_video:
-            raise MediaError(f"{self.name}: there is no video stream")
-
-    @cached_property
-    def _scanned(self) -> tuple[np.ndarray, float]:
-        """When each frame is displayed, and when the last one ends, from one pass over the packets.
-
-        Eight bytes a frame are all that is kept of it; FFmpeg's own index, many times larger, goes with its reader.
-        """
-        self._require_video()
-        with self._source.reading("the video stream cannot be read"):
-            try:
-                index = self._demuxer().streams[0].scan()
-            except RuntimeError:
-                # A scan begins with a jump to time zero, before which some files, such as FLV, have no picture to go
-                # to: then all frames are decoded for their times.
-                stamps, end = timed_frames(self._checked(decoded_frames(self._demuxer(), [])))
-                if not len(stamps):
-                    raise
-                return stamps, end
-        if not len(index):
-            raise MediaError(f"{self.name}: the video stream has no frames")
-        return index.pts_seconds.numpy(), index.end_stream_seconds_from_content
-
-    @cached_property
-    def _times(self) -> tuple[np.ndarray, float]:
-        """The same up to a picture that stays for longer than any does."""
-        stamps, end = self._scanned
-        if end - stamps[0] > MAX_SECONDS:
-            raise MediaError(f"{self.name}: the timestamps claim more than {MAX_SECONDS // 3600} hours of video")
-        gaps = np.flatnonzero(np.diff(stamps) > MAX_STILL_SECONDS)
-        if len(gaps):
-            last = gaps[0]
-            still = (stamps[last + 1] - stamps[last]) / 3600
-            stamps, end = stamps[: last + 1], stamps[last] + MAX_STILL_SECONDS
-            self.note(f"a picture stays for {still:.1f} hours: what comes after its first hour is left out")
-        self._source.allow_time_for(end - stamps[0])
-        return stamps, end
-
     @property
     def begin(self) -> float:
         """The first displayed frame's time on the container's clock, in seconds: what our zero is there."""
-        return float(self._times[0][0])
+        return self.pictures.begin
+
+    @property
+    def height(self) -> int:
+        """Pixels of a frame as displayed, after rotation."""
+        return self.pictures.height
+
+    @property
+    def width(self) -> int:
+        """Pixels of a frame as displayed: after rotation, and with pixels made square."""
+        return self.pictures.width
 
     @cached_property
     def duration(self) -> float:
@@ -202,14 +129,16 @@ class Media:
         """
         if not self.has_video:
             return self._sound_end
-        end, whole_end = self._times[1], self._scanned[1]
-        if self.has_audio and self.sound.promised_end(self._video) > end + OUTLASTING_SECONDS:
+        pictures = self.pictures
+        end = pictures.end
+        if self.has_audio and self.sound.promised_end(pictures.stream) > end + OUTLASTING_SECONDS:
             with suppress(MediaError):  # of broken sound, which says so where it is heard
                 if self._sound_end > end + OUTLASTING_SECONDS:
                     end = self._sound_end
-        there, promised = max(end, whole_end) - self.begin, self._video.duration_seconds_from_header or 0
+        there = max(end, pictures.whole_end) - self.begin
+        promised = pictures.stream.duration_seconds_from_header or 0
         if promised > MISSING_SECONDS + there:
-            self.note(f"only {there:.1f} of the {promised:.1f} s of video that its header promises are there")
+            self._source.note(f"only {there:.1f} of the {promised:.1f} s of video that its header promises are there")
         return end - self.begin
 
     @cached_property
@@ -218,21 +147,6 @@ class Media:
         for start, piece in self._source.in_time(self._sound([]), "the sound cannot be read"):
             end = start + len(piece) / SAMPLE_RATE
         return end
-
-    @property
-    def height(self) -> int:
-        """Pixels of a frame as displayed, after rotation."""
-        self._require_video()
-        return self._video.height
-
-    @property
-    def width(self) -> int:
-        """Pixels of a frame as displayed: after rotation, and with pixels made square."""
-        self._require_video()
-        aspect = self._video.pixel_aspect_ratio or Fraction(1)
-        if abs(self._video.rotation or 0) % 180 == 90:
-            aspect = 1 / aspect
-        return max(1, round(self._video.width * aspect))
 
     def iter_clips(
         self,
@@ -267,59 +181,20 @@ class Media:
         """
         num_clips, num_frames = count_clips(self.shown_seconds, clip_seconds), len(frame_times(0, clip_seconds, fps))
         moments = itertools.chain.from_iterable(frame_times(clip, clip_seconds, fps) for clip in range(num_clips))
-        with closing(self._pictures(moments, self._picture_maker(size, crop_size), fps)) as pictures:
+        with closing(self.pictures.show_at(moments, fps, size, crop_size)) as pictures:
             clips = (np.stack(list(itertools.islice(pictures, num_frames))) for _ in range(num_clips))
             for clip in self._source.in_time(clips, "the video stream cannot be read"):
                 yield torch.from_numpy(clip).permute(0, 3, 1, 2)
 
-    def _picture_maker(self, size: int | None, crop_size: tuple[int, int] | None) -> Callable[[RawFrame], np.ndarray]:
-        shape = (self._video.height, self._video.width)
-        if size is not None:
-            shape = resized_shape(self.height, self.width, size)
-            self._check_pixels(shape[1], shape[0])  # a frame of 16 x 8000 grows when its short edge does
-        return picture_maker(shape, crop_size)
-
-    def _pictures(self, moments: Iterable[float], make_picture: Callable, fps: float) -> Iterator[np.ndarray]:
-        """The picture (H, W, 3) at each of the ascending `moments`; what cannot be decoded is noted."""
-        stamps, _ = self._times
-        errors, lost = [], []
-        frames = ahead(self._checked(decoded_frames(self._demuxer(), errors)))
-        frames = frames_in_place(frames, stamps, self._counts_frames)
-        pictures = pictures_at(moments, frames, stamps - self.begin, make_picture, lost)
-        try:
-            first = next(pictures, None)
-            if first is None:
-                raise MediaError(f"{self.name}: the video is damaged, none of its frames can be decoded")
-            yield first
-            yield from pictures
-        finally:
-            if errors:
-                self.note(f"the video is damaged: {len(errors)} of its packets cannot be decoded")
-            if lost:
-                seconds = f"{len(lost) / fps:.1f} s of the video are damaged, from {lost[0]:.1f} s on"
-                self.note(f"{seconds}; the last readable frame stands for them")
-
-    def _checked(self, frames: Iterator[RawFrame]) -> Iterator[RawFrame]:
-        """The same frames, each refused as soon as it is decoded if it has grown: none of them waits for others."""
-        for frame in frames:
-            self._check_pixels(frame.width, frame.height)
-            yield frame
-
     @property
     def shown_seconds(self) -> float:
         """Seconds that have pictures: as many as the video, unless the last one would stay for too long."""
-        still = float(self._times[0][-1]) - self.begin + MAX_STILL_SECONDS
+        still = self.pictures.last - self.begin + MAX_STILL_SECONDS
         if self.duration > still + TIME_TOLERANCE:
-            self.note(
+            self._source.note(
                 f"the last picture stays for {(self.duration - still) / 3600 + 1:.1f} hours: one of them is shown"
             )
         return min(self.duration, still)
-
-    @property
-    def _counts_frames(self) -> bool:
-        """Whether the file stores no times of display but only counts frames, as AVI does."""
-        start = self._source.view().read(12)
-        return start[:4] == b"RIFF" and start[8:] == b"AVI "
 
     def iter_speech(self, block_seconds: float = 300) -> Iterator[tuple[np.ndarray, float]]:
         """Streams the sound in blocks, so that hours of it need little memory.
@@ -344,20 +219,20 @@ class Media:
         except MediaError as error:
             if not self.has_video:
                 raise
-            self.note(str(error).removeprefix(f"{self.name}: "))  # the pictures may well be whole
+            self._source.note(str(error).removeprefix(f"{self.name}: "))  # the pictures may well be whole
             return
         heard = False
         for block, start in blocks_of(pieces, block_seconds):
             yield block, start - zero
             heard = True
         if len(errors) > heard:  # a file that was cut ends with half a packet
-            self.note(f"the sound is damaged: {len(errors)} of its packets cannot be decoded")
+            self._source.note(f"the sound is damaged: {len(errors)} of its packets cannot be decoded")
 
     def _sound(self, errors: list[Exception]) -> Iterator[tuple[float, np.ndarray]]:
         """The sound on the container's clock, to its true end: some headers only guess how long it is."""
         promised, longest = self.sound.check_header(), MAX_SECONDS
         if self.has_video:
-            longest = min(max(promised, self._times[1] - self.begin) + MISSING_SECONDS, MAX_SECONDS)
+            longest = min(max(promised, self.pictures.end - self.begin) + MISSING_SECONDS, MAX_SECONDS)
         else:
             self._source.allow_time_for(promised)
         return self.sound.decode(errors, longest)

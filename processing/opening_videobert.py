@@ -17,7 +17,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from transformers.utils import logging
+
 from .transport_videobert import Stamps, steady_stamps
+
+logger = logging.get_logger(__name__)
 
 MAX_SECONDS = 24 * 3600  # a broken timestamp can claim years
 # Reading a file may take this long, and so many times its length more; the slowest codecs on one core need less.
@@ -124,6 +128,8 @@ class Source:
             The path, or what stands for it in messages.
         size (`int`):
             Bytes of the file.
+        problems (`list[str]`):
+            Damage that was met and worked around while reading, one sentence each.
     """
 
     def __init__(self, video, time_limit: float | None = None):
@@ -132,6 +138,7 @@ class Source:
         self._clock = ReadingClock(TIME_LIMIT if time_limit is None else time_limit)
         self._limit_grows = time_limit is None
         self._stamps = None
+        self.problems = []
         try:
             self.size = self._file.seek(0, os.SEEK_END)
             if not self.size:
@@ -172,6 +179,12 @@ class Source:
         """Lets the limit grow with the length of what is read, unless the caller set one."""
         if self._limit_grows:
             self._clock.limit = TIME_LIMIT + TIME_LIMIT_PER_SECOND * seconds
+
+    def note(self, problem: str):
+        """Records damage that was worked around, and warns."""
+        if problem not in self.problems:  # read twice, a file is as damaged as before
+            self.problems.append(problem)
+            logger.warning(f"{self.name}: {problem}")
 
     def close(self):
         """Closes the file if it was opened here."""

@@ -10,7 +10,8 @@ from transformers.processing_utils import Unpack, VideosKwargs
 from transformers.video_processing_utils import BaseVideoProcessor
 from transformers.video_utils import VideoMetadata
 
-from .media_videobert import count_clips, frame_times, open_media
+from .frames_videobert import count_clips, frame_times
+from .media_videobert import open_media
 
 
 class VideoBertVideoProcessorKwargs(VideosKwargs, total=False):

@@ -6,7 +6,7 @@ from kitchen.prepare import KEPT, KEPT_VIDEOS, prepare_kitchen, read_lines
 from kitchen.recipes import HELD_OUT_PAIRS
 
 from processing import VisualCodebook
-from processing.media_videobert import count_clips
+from processing.frames_videobert import count_clips
 
 
 @pytest.fixture(scope="module")

@@ -115,8 +115,8 @@ def nothing_wide(open_media):
     def opened(video):
         media = open_media(video)
         if "bad" in media.name:
-            media._video.width = media._video.height = 0
-            media.has_video = media._has_pixels(media._video)
+            media.pictures.stream.width = media.pictures.stream.height = 0
+            media.has_video = media.pictures.can_be_shown(beside_sound=media.has_audio)
         return media
 
     return opened

@@ -16,8 +16,9 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from torchvision.transforms.v2.functional import center_crop, resize
 
-from processing import media_videobert
-from processing.media_videobert import MediaError, count_clips, frame_times, open_media, resized_shape
+from processing import pictures_videobert
+from processing.frames_videobert import count_clips, frame_times, resized_shape
+from processing.media_videobert import MediaError, open_media
 
 
 def ffmpeg(*arguments):
@@ -152,7 +153,7 @@ def test_decoded_once_in_a_stream(tmp_path, monkeypatch):
     and each picture is made once; the file is read for its header, the times and the frames."""
     path = make_counter(tmp_path / "video.mkv", 5, 30, "-g", "1000")
     decoded, made = [], []
-    frames, maker = media_videobert.decoded_frames, media_videobert.picture_maker
+    frames, maker = pictures_videobert.decoded_frames, pictures_videobert.picture_maker
 
     def counted_frames(*arguments):
         for frame in frames(*arguments):
@@ -163,8 +164,8 @@ def test_decoded_once_in_a_stream(tmp_path, monkeypatch):
         make = maker(*arguments)
         return lambda frame: made.append(frame.pts_seconds) or make(frame)
 
-    monkeypatch.setattr(media_videobert, "decoded_frames", counted_frames)
-    monkeypatch.setattr(media_videobert, "picture_maker", counted_maker)
+    monkeypatch.setattr(pictures_videobert, "decoded_frames", counted_frames)
+    monkeypatch.setattr(pictures_videobert, "picture_maker", counted_maker)
     file = CountingFile(path.read_bytes())
     with open_media(file) as media:
         assert shown_numbers(media.iter_clips()) == [k // 4 % 54 for k in range(600)]
@@ -714,14 +715,14 @@ def test_size_that_grows_beyond_the_limit(tmp_path, monkeypatch):
     for number, size in enumerate(("64x48", "640x480")):
         ffmpeg("-f", "lavfi", "-i", f"testsrc=s={size}:r=20:d=1.5", tmp_path / f"{number}.ts")
     data, large = b"".join((tmp_path / f"{number}.ts").read_bytes() for number in range(2)), []
-    frames = media_videobert.decoded_frames
+    frames = pictures_videobert.decoded_frames
 
     def counted_frames(*arguments):
         for frame in frames(*arguments):
             large.extend([frame.width] if frame.width > 64 else [])
             yield frame
 
-    monkeypatch.setattr(media_videobert, "decoded_frames", counted_frames)
+    monkeypatch.setattr(pictures_videobert, "decoded_frames", counted_frames)
     with open_media(data, max_pixels=640 * 480 - 1) as media, pytest.raises(MediaError, match="640 x 480 exceed"):
         list(media.iter_clips())
     assert large == [640]
