@@ -199,7 +199,7 @@ def sentences_heard(
 
 
 def sentences_of_subtitles(
-    video, source, video_id: str | None, problems: list[str], listening: Listening, word_times: bool = False
+    video, source, video_id: str | None, findings: Findings, listening: Listening, word_times: bool = False
 ) -> list[dict]:
     """The sentences of a video's subtitles on the video's clock; see [`read_subtitles`].
 
@@ -207,9 +207,17 @@ def sentences_of_subtitles(
         ValueError: The video or the subtitles cannot be read.
     """
     with listening.open_sound(video) as media:
-        duration = media.duration or None
-        zero = subtitle_zero(media)
-        return read_subtitles(source, video_id, duration, zero, problems, word_times, listening.written)
+        duration, zero = media.duration or None, subtitle_zero(media)
+        return read_subtitles(
+            source,
+            video_id,
+            duration,
+            zero,
+            findings.problems,
+            word_times,
+            listening.written,
+            findings.notes,
+        )
 
 
 def subtitle_zero(media: Media) -> float:

@@ -13,8 +13,10 @@ from transformers.utils import logging
 from transformers.video_utils import VideoInput
 
 from .backbone_videobert import Backbone, load_preprocessing
+from .building_videobert import MACHINE_OPTIONS, build_backbone, build_recognizer
 from .codebook_videobert import VisualCodebook
 from .description_videobert import (
+    Findings,
     Listening,
     has_sound,
     look_at_video,
@@ -24,7 +26,6 @@ from .description_videobert import (
     told_in,
 )
 from .names_videobert import is_on_this_machine, local_name, model_name, saved_name
-from .network_videobert import model_type
 from .sequence_videobert import joint_sequence, joint_tokenizer, sequence_ids, visual_token
 from .speech_videobert import SpeechRecognizer
 from .video_processing_videobert import VideoBertVideoProcessor
@@ -37,9 +38,6 @@ class VideoBertProcessorKwargs(ProcessingKwargs, total=False):
 
 
 NETWORKS = ("asr_model", "backbone")
-# How a network runs is a matter of the machine, not of the saved processor.
-MACHINE_OPTIONS = ("device", "dtype", "batch_size", "compile")
-HEARING_OPTIONS = ("language", "task", "engine", "device", "dtype", "batch_size")
 # Options of a standard video processor that choose frames, which here the clips do.
 UNHEEDED = {"num_frames", "do_sample_frames", "video_metadata", "return_metadata"}
 # What is given anew on loading as it is; the library would copy it, which a ready-made network may not survive.
@@ -199,7 +197,7 @@ class VideoBertProcessor(ProcessorMixin):
     # --- the joint sequence ------------------------------------------------------------------------------------------
 
     @property
-    def visual_token_offset(self):
+    def visual_token_offset(self) -> int:
         """Id of the first visual token."""
         return self.tokenizer.convert_tokens_to_ids(visual_token(0))
 
@@ -307,7 +305,13 @@ class VideoBertProcessor(ProcessorMixin):
 
     # --- from a video to a row ---------------------------------------------------------------------------------------
 
-    def tokenize(self, video, video_id=None, subtitles=None, sound_track=None):
+    def tokenize(
+        self,
+        video: str | os.PathLike | bytes,
+        video_id: str | None = None,
+        subtitles: str | os.PathLike | list[dict] | None = None,
+        sound_track: int | None = None,
+    ) -> dict:
         """The whole way of one video: speech, clips, features, visual ids.
 
         Args:
@@ -330,7 +334,13 @@ class VideoBertProcessor(ProcessorMixin):
         features = described.pop("features")
         return {**described, "visual_ids": codebook.encode(features).tolist(), "codebook": codebook.fingerprint}
 
-    def describe(self, videos, video_ids=None, subtitles=None, sound_track=None):
+    def describe(
+        self,
+        videos: list[str | os.PathLike | bytes],
+        video_ids: list[str] | None = None,
+        subtitles: list | None = None,
+        sound_track: int | None = None,
+    ) -> list[dict]:
         """Speech and features of several videos; as [`~VideoBertProcessor.tokenize`], before the codebook.
 
         Speech of all of them is recognised in one batch, which is faster than one by one, and read in blocks, so that
@@ -361,7 +371,7 @@ class VideoBertProcessor(ProcessorMixin):
         for (row, met), video, source in zip(seen, videos, given, strict=True):
             if source is not None:
                 with told_in(met.problems, video, ValueError):
-                    row["sentences"] = sentences_of_subtitles(video, source, row["video_id"], met.problems, listening)
+                    row["sentences"] = sentences_of_subtitles(video, source, row["video_id"], met, listening)
         if heard:
             durations = [seen[i][0]["duration"] or None for i in heard]
             listened = [videos[i] for i in heard], [seen[i][1] for i in heard], durations
@@ -372,11 +382,17 @@ class VideoBertProcessor(ProcessorMixin):
             met.tell(row)
         return [row for row, _ in seen]
 
-    def _listening(self, sound_track=None):
+    def _listening(self, sound_track: int | None = None) -> Listening:
         options = self.asr_options or {}
         return Listening(options.get("language"), sound_track, options.get("task") == "translate")
 
-    def transcribe(self, video, subtitles=None, word_times=False, sound_track=None):
+    def transcribe(
+        self,
+        video: str | os.PathLike | bytes,
+        subtitles: str | os.PathLike | list[dict] | None = None,
+        word_times: bool = False,
+        sound_track: int | None = None,
+    ) -> list[dict]:
         """The timed sentences of one video, seconds from its first displayed frame.
 
         Args:
@@ -399,10 +415,10 @@ class VideoBertProcessor(ProcessorMixin):
         """
         listening = self._listening(sound_track)
         if subtitles is not None:
-            problems, name = [], named_video(video)
-            sentences = sentences_of_subtitles(video, subtitles, name, problems, listening, word_times)
-            for problem in problems:
-                logger.warning(problem)
+            met, name = Findings(), named_video(video)
+            sentences = sentences_of_subtitles(video, subtitles, name, met, listening, word_times)
+            for found in met.problems + met.notes:
+                logger.warning(found)
             return sentences
         with listening.open_sound(video) as media:
             if not media.has_audio:
@@ -413,7 +429,7 @@ class VideoBertProcessor(ProcessorMixin):
             logger.warning(f"{media.name}: {note}")
         return sentences
 
-    def features(self, video, **options) -> torch.Tensor:
+    def features(self, video: str | os.PathLike | bytes | np.ndarray | torch.Tensor, **options) -> torch.Tensor:
         """Features `(clips, D)` of one video: a path, bytes, or frames `(T, 3, H, W)`.
 
         Args:
@@ -427,7 +443,7 @@ class VideoBertProcessor(ProcessorMixin):
             cutter = cutter.from_dict(cutter.to_dict(), **options)
         return self._network().features(cutter.iter_clips(video))
 
-    def decode(self, token_ids, **kwargs):
+    def decode(self, token_ids: list[int] | torch.Tensor, **kwargs) -> str:
         """Ids back to text, visual tokens written as `<v_…>`."""
         return self.tokenizer.decode(token_ids, **kwargs)
 
@@ -441,45 +457,13 @@ class VideoBertProcessor(ProcessorMixin):
     def _speech(self) -> SpeechRecognizer:
         wanted = (self.asr_model, dict(self.asr_options or {}))
         if self._recognizer is None or self._made_of.get("asr_model", wanted) != wanted:
-            self._recognizer = self._build_recognizer(*wanted)
+            self._recognizer = build_recognizer(*wanted)
             self._made_of["asr_model"] = wanted
         return self._recognizer
 
     def _network(self) -> Backbone:
         wanted = (self.backbone, dict(self.backbone_options or {}))
         if self._backbone is None or self._made_of.get("backbone", wanted) != wanted:
-            self._backbone = self._build_backbone(*wanted)
+            self._backbone = build_backbone(*wanted)
             self._made_of["backbone"] = wanted
         return self._backbone
-
-    def _build_recognizer(self, asr_model, options) -> SpeechRecognizer:
-        if asr_model is None:
-            raise ValueError("The processor has no asr_model; give the id or folder of a Whisper checkpoint.")
-        self._refuse_unknown("asr_options", options, HEARING_OPTIONS)
-        if not isinstance(asr_model, (str, os.PathLike)):
-            self._refuse_ready_made("asr_model", options.keys() & {"device", "dtype"})
-        elif options.get("engine", "transformers") == "transformers":
-            model_type(os.fspath(asr_model), "asr_model")  # said before the work on the pictures
-        return SpeechRecognizer(asr_model, **options)
-
-    def _build_backbone(self, backbone, options) -> Backbone:
-        if backbone is None:
-            raise ValueError("The processor has no backbone; give the id or folder of a video network.")
-        self._refuse_unknown("backbone_options", options, MACHINE_OPTIONS)
-        if not hasattr(backbone, "features"):
-            return Backbone(backbone, **options)
-        self._refuse_ready_made("backbone", options)
-        return backbone
-
-    @staticmethod
-    def _refuse_unknown(name, options, allowed):
-        if unknown := options.keys() - set(allowed):
-            raise ValueError(f"{name} hold {', '.join(sorted(unknown))}; allowed are {', '.join(allowed)}.")
-
-    @staticmethod
-    def _refuse_ready_made(name, options):
-        if options:
-            raise ValueError(
-                f"The {name} is ready-made; {', '.join(sorted(options))} must be chosen where it is made, not in the "
-                "processor's options."
-            )

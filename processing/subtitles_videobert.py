@@ -65,6 +65,7 @@ def read_subtitles(
     problems: list | None = None,
     word_times: bool = False,
     language: str | None = None,
+    notes: list | None = None,
 ) -> list:
     """The sentences of subtitles.
 
@@ -81,12 +82,14 @@ def read_subtitles(
             Seconds by which the first displayed frame comes after the start of the file, which is the zero of
             subtitles. A list of sentences has the video's own clock already.
         problems (`list[str]`, *optional*):
-            Gets a sentence on cues that cannot be read and were left out, and on an encoding that was guessed.
+            Gets a sentence on cues that cannot be read and were left out.
         word_times (`bool`, *optional*, defaults to `False`):
             Whether sentences list their words; each has the share of its cue's time that it has of its characters.
         language (`str`, *optional*):
             What the subtitles are likely written in, such as `"ru"`: in it files are read that are older than UTF-8,
             where their name (`a.ru.srt`) says nothing.
+        notes (`list[str]`, *optional*):
+            Gets a sentence on an encoding that was guessed.
 
     Returns:
         `list[dict]`: `{"text", "start", "end"}`, in order, not overlapping, 0 <= start < end <= duration.
@@ -96,9 +99,9 @@ def read_subtitles(
     """
     is_file = isinstance(source, (str, os.PathLike))
     name = os.fspath(source) if is_file else "the list of sentences"
-    problems = [] if problems is None else problems
+    problems, notes = [] if problems is None else problems, [] if notes is None else notes
     try:
-        cues = _read_cues(Path(source), video_id, language_code(language), problems) if is_file else list(source)
+        cues = _read_cues(Path(source), video_id, language_code(language), notes) if is_file else list(source)
     except OSError as error:
         raise ValueError(f"{name}: the subtitles cannot be read ({error.strerror})") from error
     good = sorted((cue for cue in cues if _is_cue(cue)), key=lambda cue: cue["start"])
@@ -197,7 +200,7 @@ def _composed(name: str) -> str:
 # --- files to cues {"text", "shown", "start", "end"}, where "shown" still has its tags -----------------------------
 
 
-def _read_cues(path: Path, video_id: str | None, language: str | None, problems: list) -> list:
+def _read_cues(path: Path, video_id: str | None, language: str | None, notes: list) -> list:
     if not path.is_file():
         raise ValueError(f"{path}: there is no such file of subtitles")
     ending = path.suffix.lower()
@@ -207,7 +210,7 @@ def _read_cues(path: Path, video_id: str | None, language: str | None, problems:
         return _json_cues(_load_json(path, path.stat().st_mtime_ns), str(path), video_id)
     if (size := path.stat().st_size) > MOST_BYTES:
         raise ValueError(f"{path}: subtitles of {size} bytes are not read; at most {MOST_BYTES} are")
-    text = _read_text(path, language, problems)
+    text = _read_text(path, language, notes)
     if ending == ".csv":
         return _csv_cues(text, str(path))
     cues = _timed_cues(text)
@@ -216,13 +219,13 @@ def _read_cues(path: Path, video_id: str | None, language: str | None, problems:
     return cues
 
 
-def _read_text(path: Path, language: str | None, problems: list) -> str:
+def _read_text(path: Path, language: str | None, notes: list) -> str:
     try:
         text, guessed = decode_text(path.read_bytes(), _told_language(path)[1] or language)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
     if guessed:
-        problems.append(f"{path}: the subtitles were read as {guessed}, judging by their bytes alone")
+        notes.append(f"{path}: the subtitles were read as {guessed}, judging by their bytes alone")
     return text
 
 

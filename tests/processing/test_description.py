@@ -138,3 +138,11 @@ def test_faults(processor, shared_media):
             continue
         assert row["error"] is None and row["duration"] == pytest.approx(expected[name], abs=0.1), name
         assert len(row["features"]) == int(expected[name] / 1.5 + 0.5) and row["has_speech"], name
+
+
+def test_an_encoding_that_was_guessed_is_a_note(processor, videos, tmp_path):
+    """As an error, every run of a build would describe the video again, to guess the same again."""
+    path = tmp_path / "said.srt"
+    path.write_bytes("1\n00:00:01,000 --> 00:00:02,000\nНарежьте лимон.\n".encode("cp1251"))
+    (row,) = processor.describe(videos[1:], subtitles=[path])
+    assert row["has_speech"] and row["error"] is None and "read as cp1251, judging by" in row["notes"]

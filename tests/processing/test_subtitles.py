@@ -108,10 +108,11 @@ def test_old_encodings_of_a_language(tmp_path, language, text, encodings):
 
 def test_old_encodings_of_no_known_language(tmp_path):
     """Told by their bytes, which is a guess and noted; what is text in no encoding is refused."""
-    problems, path = [], tmp_path / "a.srt"
+    problems, notes, path = [], [], tmp_path / "a.srt"
     path.write_bytes("1\n00:00:01,000 --> 00:00:02,000\nНарежьте лимон.\n".encode("cp1251"))
-    assert [sentence["text"] for sentence in read_subtitles(path, problems=problems)] == ["Нарежьте лимон."]
-    assert problems == [f"{path}: the subtitles were read as cp1251, judging by their bytes alone"]
+    (sentence,) = read_subtitles(path, problems=problems, notes=notes)
+    assert sentence["text"] == "Нарежьте лимон." and not problems
+    assert notes == [f"{path}: the subtitles were read as cp1251, judging by their bytes alone"]
     path.write_bytes(b"1\n00:00:01,000 --> 00:00:02,000\n" + bytes(range(128, 256)) * 9)
     with pytest.raises(ValueError, match=r"a\.srt: its encoding is not known; save it as UTF-8"):
         read_subtitles(path)
