@@ -1,8 +1,24 @@
 """What networks are called: the grammar of a backbone's id; a model's name here, in a saved file, before others."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+
+class SettingsError(ValueError):
+    """What is to be heard or seen with cannot be had: no fault of any video."""
+
+
+@contextmanager
+def blaming_settings() -> Iterator[None]:
+    """Makes a [`SettingsError`] of whatever goes wrong where networks are built."""
+    try:
+        yield
+    except SettingsError:
+        raise
+    except Exception as error:
+        raise SettingsError(str(error)) from error
 
 
 def split_backbone(backbone: str | os.PathLike) -> list[tuple[str, dict]]:

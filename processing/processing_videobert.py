@@ -25,7 +25,7 @@ from .description_videobert import (
     sentences_of_subtitles,
     told_in,
 )
-from .names_videobert import is_on_this_machine, local_name, model_name, saved_name
+from .names_videobert import blaming_settings, is_on_this_machine, local_name, model_name, saved_name
 from .sequence_videobert import joint_sequence, joint_tokenizer, sequence_ids, visual_token
 from .speech_videobert import SpeechRecognizer
 from .video_processing_videobert import VideoBertVideoProcessor
@@ -358,12 +358,16 @@ class VideoBertProcessor(ProcessorMixin):
 
         Returns:
             `list[dict]`: Rows with `features` `(clips, D)` float32 in the place of `visual_ids`.
+
+        Raises:
+            SettingsError: A network cannot be had as it is asked for, which is no video's fault.
         """
         names = video_ids or [None] * len(videos)
         given = subtitles or [None] * len(videos)
         heard = [i for i, video in enumerate(videos) if given[i] is None and has_sound(video)]
-        recognizer = self._speech() if heard else None  # said before the work on the pictures, if there is none
-        listening, network = self._listening(sound_track), self._network()
+        with blaming_settings():
+            recognizer = self._speech() if heard else None  # said before the work on the pictures, if there is none
+            listening, network = self._listening(sound_track), self._network()
         seen = [
             look_at_video(video, name, self.video_processor, network, listening)
             for video, name in zip(videos, names, strict=True)

@@ -24,6 +24,7 @@ from transformers import LogitsProcessor, PreTrainedModel, pipeline
 from transformers.models.whisper.tokenization_whisper import TO_LANGUAGE_CODE
 from transformers.utils import logging
 
+from .names_videobert import blaming_settings
 from .pieces_videobert import (
     MARGIN_SECONDS,
     Piece,
@@ -179,7 +180,8 @@ class SpeechRecognizer:
         if first is None:  # nobody speaks: the recogniser is not even built
             return
         if self._engine is None:
-            self._engine = self._build_engine(self)
+            with blaming_settings():
+                self._engine = self._build_engine(self)
         for heard in self._engine(_chain(first, stream)):
             yield *waiting.popleft(), heard
 
@@ -329,7 +331,7 @@ def _language_options(recognizer: SpeechRecognizer, multilingual: bool) -> dict:
         return {"language": recognizer.language, "task": recognizer.task}
     if recognizer.language not in (None, "en") or recognizer.task != "transcribe":
         raise ValueError(
-            f"{recognizer.asr_model} hears English only: it can not {recognizer.task} "
+            f"{recognizer.asr_model} hears English only and cannot {recognizer.task} "
             f"{recognizer.language or 'other languages'}; take a multilingual Whisper checkpoint"
         )
     return {}

@@ -15,9 +15,10 @@ from transformers.utils import logging
 
 from ..codebook.feature_shards import read_shard
 from ..codebook.whole_files import remove_unfinished, write_whole
+from ..names_videobert import SettingsError
 from ..processing_videobert import VideoBertProcessor
 from .rows import DESCRIPTION
-from .settings import check_settings
+from .settings import SETTINGS_NAME, check_settings
 
 logger = logging.get_logger(__name__)
 
@@ -62,7 +63,12 @@ def extract_features(
     with tqdm(total=len(todo), desc="Videos", unit="video") as bar:
         for start in range(0, len(todo), shard_size):
             names = todo[start : start + shard_size]
-            described, failures = describe_lot(processor, {name: videos[name] for name in names}, subtitled)
+            try:
+                described, failures = describe_lot(processor, {name: videos[name] for name in names}, subtitled)
+            except SettingsError:
+                if not any(folder.glob("*.parquet")):  # they may be corrected as long as nothing was described
+                    (folder / SETTINGS_NAME).unlink(missing_ok=True)
+                raise
             # What befalls every one of several videos that were never seen is no fault of theirs.
             if len(failures) == len(names) > 1 and not again & set(names):
                 raise failures[0]
@@ -91,6 +97,8 @@ def describe_lot(
     names, paths, said = [*videos], [*videos.values()], [subtitles.get(name) for name in videos]
     try:
         return processor.describe(paths, names, said), []
+    except SettingsError:  # which videos without sound, say, would not meet
+        raise
     except Exception as error:
         if len(names) == 1:
             logger.error(f"{names[0]} cannot be described.", exc_info=True)

@@ -7,6 +7,7 @@ import pytest
 from support.spelled_speech import spelled_recognizer
 
 from processing import VideoBertProcessor, description_videobert
+from processing.corpus import build_corpus
 from processing.description_videobert import Findings, Listening, hear_video
 from processing.media_videobert import Media
 
@@ -146,3 +147,25 @@ def test_an_encoding_that_was_guessed_is_a_note(processor, videos, tmp_path):
     path.write_bytes("1\n00:00:01,000 --> 00:00:02,000\nНарежьте лимон.\n".encode("cp1251"))
     (row,) = processor.describe(videos[1:], subtitles=[path])
     assert row["has_speech"] and row["error"] is None and "read as cp1251, judging by" in row["notes"]
+
+
+@pytest.mark.parametrize(
+    ("asr_model", "message"),
+    [
+        (None, "The processor has no asr_model"),
+        ("/no/ears", "/no/ears is no model that can be loaded"),
+        ("spelled", "hears English only and cannot transcribe ru"),
+    ],
+)
+def test_a_wrong_setting_is_no_fault_of_a_video(processor, videos, silent_video, tmp_path, asr_model, message):
+    """Beside one without sound, videos with sound became rows with an error and the build went on; when it was
+    corrected, the folder was one of other settings."""
+    processor.asr_model, processor._recognizer = asr_model, None
+    if asr_model == "spelled":
+        processor._recognizer = spelled_recognizer()
+        processor._recognizer.language = "ru"
+    both = {"heard": videos[1], "silent": silent_video}
+    with pytest.raises(ValueError, match=message):
+        build_corpus(both, processor, tmp_path, levels=1, branches=2)
+    processor.asr_model, processor._recognizer = "spelled", spelled_recognizer()
+    assert build_corpus(both, processor, tmp_path, levels=1, branches=2)["error"] == [None, None]
