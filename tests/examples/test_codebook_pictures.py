@@ -40,7 +40,9 @@ def folder(tmp_path_factory):
 def write_features(folder, features):
     folder.mkdir()
     clips = pa.array([features.astype(np.float16).tolist()] * 3, pa.list_(pa.list_(pa.float16())))
-    pq.write_table(pa.table({"video_id": ["a", "b", "c"], "features": clips}), folder / "0.parquet")
+    pq.write_table(
+        pa.table({"video_id": ["a", "b", "c"], "clip_seconds": [1.5] * 3, "features": clips}), folder / "0.parquet"
+    )
 
 
 @pytest.fixture
@@ -60,7 +62,7 @@ def test_frames_are_those_in_the_middle_of_their_clips(folder, capsys):
     """Clips that are not there, videos that are not or cannot be read are left out; the last are named."""
     videos = {name: path for name, path in script.find_videos(folder / "videos").items()}
     wanted = [("a", 0), ("a", 2), ("b", 1), ("b", 7), ("c", 0), ("d", 0)]
-    frames = pictures.middle_frames(wanted, videos, size=16)
+    frames = pictures.middle_frames(wanted, videos, size=16, clip_seconds=1.5)
     assert {clip: (frame.shape, frame.float().mean().round().item()) for clip, frame in frames.items()} == {
         ("a", 0): ((3, 16, 16), 20),
         ("a", 2): ((3, 16, 16), 180),
@@ -126,7 +128,7 @@ def test_a_codebook_of_other_features_is_not_taken_for_the_one_asked_for(folder,
     run(tmp_path / "codebook")
     before = json.loads((tmp_path / "codebook" / "fit.json").read_text())["features"]
     write_features(folder / "others", 2 * np.eye(3, 5))
-    with pytest.raises(ValueError, match=f"codebook of other features .*{before}.*; ask for the same, or use another"):
+    with pytest.raises(ValueError, match=f"was fitted with features .{before}.*; ask for the same, or use another"):
         run(tmp_path / "codebook", "--ids", tmp_path / "ids", features="others")
     assert not (tmp_path / "ids").exists()
     shutil.move(folder / "features", folder / "moved")

@@ -23,7 +23,7 @@ def made_features(clips=CLIPS):
     return features.astype(np.float16)
 
 
-def write_shards(features, folder, shards=3):
+def write_shards(features, folder, shards=3, clip_seconds=1.5):
     """Rows of videos with 0 to 60 clips each, several row groups a shard."""
     folder.mkdir(exist_ok=True)
     draw, start, number = np.random.default_rng(0), 0, 0
@@ -34,6 +34,7 @@ def write_shards(features, folder, shards=3):
             rows.append(list(part[start : start + count]))
             names.append(f"v{number:03}")
             start, number = start + count, number + 1
-        table = pa.table({"video_id": names, "features": pa.array(rows, pa.list_(pa.list_(pa.float16())))})
+        columns = {"video_id": names, "clip_seconds": [clip_seconds] * len(names)}
+        table = pa.table({**columns, "features": pa.array(rows, pa.list_(pa.list_(pa.float16())))})
         pq.write_table(table, folder / f"{shard}.parquet", row_group_size=20)
     return folder

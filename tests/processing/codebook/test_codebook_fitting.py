@@ -373,7 +373,12 @@ def test_a_shard_without_rows_changes_nothing(tmp_path):
     again = FeatureShards(folder, rows=list(rows.values()))
     assert same(fit_codebook(again, **OPTIONS), fit_codebook(features, **OPTIONS))
     write_ids(fit_codebook(again, **OPTIONS), folder, tmp_path / "ids", list(rows.values()))
-    assert pq.read_table(tmp_path / "ids" / "00.parquet").column_names == ["video_id", "visual_ids", "codebook"]
+    assert pq.read_table(tmp_path / "ids" / "00.parquet").column_names == [
+        "video_id",
+        "clip_seconds",
+        "visual_ids",
+        "codebook",
+    ]
 
 
 def test_features_are_told_from_others(tmp_path):

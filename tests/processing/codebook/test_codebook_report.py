@@ -174,3 +174,13 @@ def test_joined_networks_are_named_without_folders(tmp_path):
     eyes.mkdir()
     (shards / "settings.json").write_text(json.dumps({"backbone": f"{eyes}+facebook/dinov2-base"}))
     assert script.described_by(FeatureShards(shards)) == "i3d+facebook/dinov2-base"
+
+
+def test_features_of_other_clips_are_not_fitted_together(tmp_path):
+    """Folders of clips of 1.5 and of 3 s gave one codebook without a word; its pictures were all cut at 1.5 s."""
+    script = importlib.import_module("fit_codebook")
+    one = write_shards(made_features(60), tmp_path / "one", shards=1)
+    other = write_shards(made_features(60), tmp_path / "other", shards=1, clip_seconds=3.0)
+    assert script.clip_length([other]) == 3.0
+    with pytest.raises(ValueError, match="Rows of different clip_seconds cannot be used together: v000 has 1.5 and"):
+        script.open_features([one, other], 0.1)
