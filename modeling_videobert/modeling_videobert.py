@@ -22,7 +22,7 @@ from transformers.processing_utils import Unpack
 from transformers.utils import ModelOutput, TransformersKwargs
 from transformers.utils.generic import can_return_tuple
 
-from .cloze_videobert import IGNORED, VideoBertClozeHead, check_ids, check_labels
+from .cloze_videobert import CLOZE_OBJECTIVES, IGNORED, VideoBertClozeHead, check_ids, check_labels
 from .configuration_videobert import VideoBertConfig
 from .text_start_videobert import copy_text_weights, text_fields, visual_rows
 
@@ -35,13 +35,25 @@ class VideoBertForPreTrainingOutput(ModelOutput):
     Output of [`VideoBertForPreTraining`].
 
     Args:
-        loss (`torch.Tensor`, scalar, *optional*): `cloze_loss + alignment_weight · alignment_loss`, as far as asked.
-        cloze_loss (`torch.Tensor`, scalar, *optional*): mean over predicted tokens, weighted by modality.
-        alignment_loss (`torch.Tensor`, scalar, *optional*): mean cross-entropy over the examples that were asked.
-        logits (`torch.Tensor` of shape (B, L, vocab_size), *optional*): `None` in training with sparse prediction.
-        alignment_logits (`torch.Tensor` of shape (B, 2)): column 1 for "belong together".
-        hidden_states (`tuple(torch.Tensor)`, *optional*): one (B, L, H) a layer and the embeddings, if asked for.
-        attentions (`tuple(torch.Tensor)`, *optional*): one (B, heads, L, L) a layer, if asked for.
+        loss (`torch.Tensor`, scalar, *optional*):
+            `cloze_loss + alignment_weight · alignment_loss`, as far as asked.
+        cloze_loss (`torch.Tensor`, scalar, *optional*):
+            Mean over predicted tokens, weighted by modality.
+        alignment_loss (`torch.Tensor`, scalar, *optional*):
+            Mean cross-entropy over the examples that were asked.
+        logits (`torch.Tensor` of shape (B, L, vocab_size), *optional*):
+            `None` in training with sparse prediction.
+        alignment_logits (`torch.Tensor` of shape (B, 2)):
+            Column 1 for "belong together".
+        objectives (`dict[str, tuple[torch.Tensor, torch.Tensor]]`, *optional*):
+            By name (`text_cloze`, `visual_cloze`, `alignment`; those that have labels) the loss summed over what this
+            call was asked, and how much that was. Without weights and gradients: what is learned from is `loss`.
+        objective_hits (`dict[str, torch.Tensor]`, *optional*):
+            By name how many answers were right; `None` in training, where not all scores are computed.
+        hidden_states (`tuple(torch.Tensor)`, *optional*):
+            One (B, L, H) a layer and the embeddings, if asked for.
+        attentions (`tuple(torch.Tensor)`, *optional*):
+            One (B, heads, L, L) a layer, if asked for.
     """
 
     loss: torch.Tensor | None = None
@@ -49,6 +61,8 @@ class VideoBertForPreTrainingOutput(ModelOutput):
     alignment_loss: torch.Tensor | None = None
     logits: torch.Tensor | None = None
     alignment_logits: torch.Tensor | None = None
+    objectives: dict[str, tuple[torch.Tensor, torch.Tensor]] | None = None
+    objective_hits: dict[str, torch.Tensor] | None = None
     hidden_states: tuple[torch.Tensor, ...] | None = None
     attentions: tuple[torch.Tensor, ...] | None = None
 
@@ -66,6 +80,16 @@ def positions_in_sequence(sequence_ids: torch.Tensor) -> torch.Tensor:
     index = torch.arange(sequence_ids.shape[1], device=sequence_ids.device).expand_as(sequence_ids)
     starts = F.pad(sequence_ids[:, 1:] != sequence_ids[:, :-1], (1, 0), value=True)
     return index - torch.where(starts, index, 0).cummax(dim=1).values
+
+
+def _first_tokens(sequence_ids: torch.Tensor) -> torch.Tensor:
+    """Where each packed example begins: (B, L)."""
+    return (positions_in_sequence(sequence_ids) == 0) & (sequence_ids > 0)
+
+
+def _at_least_one(count: torch.Tensor | int) -> torch.Tensor | int:
+    """A divisor: where nothing is asked the loss is 0, not NaN."""
+    return count.clamp_min(1) if isinstance(count, torch.Tensor) else max(1, count)
 
 
 class VideoBertPreTrainedModel(BertPreTrainedModel):
@@ -260,12 +284,13 @@ class VideoBertForPreTraining(VideoBertPreTrainedModel):
     `[CLS]` (paper, section 3.2).
 
     Args:
-        config ([`VideoBertConfig`]): sizes, vocabulary and loss weights.
+        config ([`VideoBertConfig`]):
+            Sizes, vocabulary and loss weights.
     """
 
     _tied_weights_keys = {"cloze_head.decoder.weight": "videobert.embeddings.word_embeddings.weight"}
-    # transformers' Trainer counts predicted tokens but not pairs; it shall average its micro-batches. `pretrain.py`
-    # counts both.
+    # transformers' Trainer counts predicted tokens but not pairs; it shall average its micro-batches. A loop of one's
+    # own counts with `count_objectives`.
     accepts_loss_kwargs = False
 
     def __init__(self, config: VideoBertConfig):
@@ -292,25 +317,24 @@ class VideoBertForPreTraining(VideoBertPreTrainedModel):
         sequence_ids: torch.LongTensor | None = None,
         labels: torch.LongTensor | None = None,
         alignment_labels: torch.LongTensor | None = None,
-        num_items_in_batch: torch.Tensor | int | None = None,
-        num_alignments_in_batch: torch.Tensor | int | None = None,
+        objective_counts: dict[str, torch.Tensor | int] | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> tuple[torch.Tensor] | VideoBertForPreTrainingOutput:
         """
         Args:
             input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds, sequence_ids:
-                as in [`VideoBertModel.forward`].
-            labels (`torch.LongTensor` of shape (B, L), *optional*): hidden token ids, −100 where nothing is asked.
+                As in [`VideoBertModel.forward`].
+            labels (`torch.LongTensor` of shape (B, L), *optional*):
+                Hidden token ids, −100 where nothing is asked.
             alignment_labels (`torch.LongTensor` of shape (B,), *optional*):
                 1 text and video belong together, 0 they do not, −100 not asked. For packed rows (B, L): the label at
                 each example's first token.
-            num_items_in_batch (`int`, *optional*):
-                predicted tokens in all micro-batches of this step, so that their sum divides right; those of this call
-                if not given.
-            num_alignments_in_batch (`int`, *optional*): the same for examples asked about alignment.
+            objective_counts (`dict[str, torch.Tensor]`, *optional*):
+                What [`~VideoBertForPreTraining.count_objectives`] counts in all micro-batches of this step together,
+                so that their sum divides right; what this call is asked if not given.
 
         Returns:
-            [`VideoBertForPreTrainingOutput`]: with packed rows, `alignment_logits` has one line for each example.
+            [`VideoBertForPreTrainingOutput`]: With packed rows, `alignment_logits` has one line for each example.
         """
         outputs = self.videobert(
             input_ids=input_ids,
@@ -322,31 +346,64 @@ class VideoBertForPreTraining(VideoBertPreTrainedModel):
             **kwargs,
         )
         hidden_states, pooled = outputs.last_hidden_state, outputs.pooler_output
+        labels, alignment_labels = self._asked(labels, alignment_labels, input_ids, sequence_ids)
         if sequence_ids is not None:
-            first = (positions_in_sequence(sequence_ids) == 0) & (sequence_ids > 0)
+            first = _first_tokens(sequence_ids)
             pooled = self.videobert.pooler(hidden_states[first].unsqueeze(1))
-            alignment_labels = None if alignment_labels is None else alignment_labels[first]
         alignment_logits = self.alignment_head(pooled)
 
-        if labels is not None and not self.config.joint_cloze:
-            labels = self._without_joint_examples(labels, input_ids, sequence_ids)
-        logits, cloze_loss = self.cloze_head.logits_and_loss(hidden_states, labels, num_items_in_batch)
-        loss, alignment_loss = cloze_loss, None
+        cloze = self.cloze_head.answer(hidden_states, labels)
+        objectives, hits = dict(cloze.objectives), dict(cloze.hits)
         if alignment_labels is not None:
-            if num_alignments_in_batch is None:
-                num_alignments_in_batch = (alignment_labels != IGNORED).sum().clamp_min(1)
-            alignment_loss = self._summed_alignment(alignment_logits, alignment_labels) / num_alignments_in_batch
+            alignment_total = self._summed_alignment(alignment_logits, alignment_labels)
+            objectives["alignment"] = alignment_total.detach(), (alignment_labels != IGNORED).sum()
+            hits["alignment"] = (alignment_logits.argmax(dim=-1) == alignment_labels).sum()
+        counts = objective_counts or {name: count for name, (_, count) in objectives.items()}
+        loss = cloze_loss = alignment_loss = None
+        if cloze.total is not None:
+            # Every predicted token weighs the same, whichever modality it is of: one mean over both.
+            loss = cloze_loss = cloze.total / _at_least_one(sum(counts[name] for name in CLOZE_OBJECTIVES))
+        if alignment_labels is not None:
+            alignment_loss = alignment_total / _at_least_one(counts["alignment"])
             weighted = self.config.alignment_weight * alignment_loss
             loss = weighted if loss is None else loss + weighted
         return VideoBertForPreTrainingOutput(
             loss=loss,
             cloze_loss=cloze_loss,
             alignment_loss=alignment_loss,
-            logits=logits,
+            logits=cloze.logits,
             alignment_logits=alignment_logits,
+            objectives=objectives or None,
+            objective_hits=None if self.training else hits or None,
             hidden_states=outputs.hidden_states,
             attentions=outputs.attentions,
         )
+
+    def count_objectives(self, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """
+        Count what a batch asks, without computing anything on it.
+
+        Args:
+            batch (`dict[str, torch.Tensor]`):
+                Arguments of `forward`.
+
+        Returns:
+            `dict[str, torch.Tensor]`: By name of the objective, for those that have labels.
+        """
+        names = ("labels", "alignment_labels", "input_ids", "sequence_ids")
+        labels, alignment_labels = self._asked(*(batch.get(name) for name in names))
+        counts = {} if labels is None else self.cloze_head.count(labels)
+        if alignment_labels is not None:
+            counts["alignment"] = (alignment_labels != IGNORED).sum()
+        return counts
+
+    def _asked(self, labels, alignment_labels, input_ids, sequence_ids):
+        """The labels that count: no cloze in joint examples where it is off, one alignment label an example."""
+        if labels is not None and not self.config.joint_cloze:
+            labels = self._without_joint_examples(labels, input_ids, sequence_ids)
+        if alignment_labels is not None and sequence_ids is not None:
+            alignment_labels = alignment_labels[_first_tokens(sequence_ids)]
+        return labels, alignment_labels
 
     def _summed_alignment(self, logits, labels):
         check_labels("alignment_labels", labels, logits.shape[:1], 2)
@@ -405,7 +462,11 @@ class VideoBertForMaskedLM(VideoBertPreTrainedModel):
         Args:
             input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds, sequence_ids:
                 as in [`VideoBertModel.forward`].
-            labels, num_items_in_batch: as in [`VideoBertForPreTraining.forward`].
+            labels (`torch.LongTensor` of shape (B, L), *optional*):
+                As in [`VideoBertForPreTraining.forward`].
+            num_items_in_batch (`int`, *optional*):
+                Predicted tokens in all micro-batches of this step, so that their sum divides right, as transformers'
+                Trainer counts them; those of this call if not given.
 
         Returns:
             [`~transformers.modeling_outputs.MaskedLMOutput`]: `loss` and `logits` (B, L, vocab_size), which are `None`
@@ -420,9 +481,12 @@ class VideoBertForMaskedLM(VideoBertPreTrainedModel):
             sequence_ids=sequence_ids,
             **kwargs,
         )
-        logits, loss = self.cloze_head.logits_and_loss(outputs.last_hidden_state, labels, num_items_in_batch)
+        cloze, loss = self.cloze_head.answer(outputs.last_hidden_state, labels), None
+        if labels is not None:
+            count = (labels != IGNORED).sum() if num_items_in_batch is None else num_items_in_batch
+            loss = cloze.total / _at_least_one(count)
         return MaskedLMOutput(
-            loss=loss, logits=logits, hidden_states=outputs.hidden_states, attentions=outputs.attentions
+            loss=loss, logits=cloze.logits, hidden_states=outputs.hidden_states, attentions=outputs.attentions
         )
 
 
