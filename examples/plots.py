@@ -20,26 +20,35 @@ def plot_losses(history: Sequence[Mapping], held_out: Sequence[Mapping], path: s
     Draw the losses on the training examples beside those on held-out ones, and the held-out accuracies.
 
     Args:
-        history (`Sequence[Mapping]`): `step`, `cloze_loss`, `alignment_loss`.
-        held_out (`Sequence[Mapping]`): `step` and the figures of `training.evaluate`.
-        path (`str` or `Path`): where the PNG goes.
+        history (`Sequence[Mapping]`):
+            Lines with `step` and `{objective}_loss`.
+        held_out (`Sequence[Mapping]`):
+            Lines with `step` and the figures on held-out examples: those that end in `_loss` stand left, shares such
+            as accuracies and AUC right.
+        path (`str` or `Path`):
+            Where the PNG goes.
     """
     figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4), layout="constrained")
-    for name in ("cloze_loss", "alignment_loss"):
-        left.plot([one["step"] for one in history], [one[name] for one in history], label=f"training {name}")
-    for axes, figures in ((left, "loss"), (right, "accuracy")):
-        for task in ("text", "visual", "alignment"):
-            points = [(one["step"], one[f"{task}_{figures}"]) for one in held_out if f"{task}_{figures}" in one]
-            if points:
-                axes.plot(*zip(*points, strict=True), "o--", label=f"held-out {task} {figures}")
+    _draw_curves(left, history, "_loss", "-", "training ")
+    _draw_curves(left, held_out, "_loss", "o--", "held-out ")
+    for ending in ("_accuracy", "_auc"):
+        _draw_curves(right, held_out, ending, "o--", "held-out ")
+    for axes in (left, right):
         axes.set_xlabel("step")
         axes.set_ylim(bottom=0)
         axes.grid(alpha=0.3)
         axes.legend(fontsize="small")
     left.set_title("losses (nats)")
-    right.set_title("accuracies on held-out videos")
+    right.set_title("figures on held-out videos")
     figure.savefig(path, dpi=120)
     plt.close(figure)
+
+
+def _draw_curves(axes, lines: Sequence[Mapping], ending: str, style: str, prefix: str) -> None:
+    """A curve for each figure whose name has this ending."""
+    for name in sorted({name for line in lines for name in line if name.endswith(ending)}):
+        points = [(line["step"], line[name]) for line in lines if name in line]
+        axes.plot(*zip(*points, strict=True), style, label=f"{prefix}{name.replace('_', ' ')}")
 
 
 def plot_timeline(row: Mapping, filled: Sequence[Mapping], path: str | Path, video=None) -> None:
@@ -47,10 +56,14 @@ def plot_timeline(row: Mapping, filled: Sequence[Mapping], path: str | Path, vid
     Draw one video over time: frames, visual tokens, sentences, and the words the model fills in.
 
     Args:
-        row (`Mapping`): the video's row.
-        filled (`Sequence[Mapping]`): `start`, `end` and `text`; where `right` is given, it colours the text.
-        path (`str` or `Path`): where the PNG goes.
-        video (path, bytes or open file, *optional*): the video itself; without it there are no frames.
+        row (`Mapping`):
+            The video's row.
+        filled (`Sequence[Mapping]`):
+            `start`, `end` and `text`; where `right` is given, it colours the text.
+        path (`str` or `Path`):
+            Where the PNG goes.
+        video (path, bytes or open file, *optional*):
+            The video itself; without it there are no frames.
     """
     clips, clip_seconds = len(row["visual_ids"]), row["clip_seconds"]
     heights = ([0.85] if video is not None else []) + [0.4, 1.5, 1.0]

@@ -7,7 +7,7 @@ import pytest
 from support.packaged import packaged_weights
 
 ROOT = Path(__file__).resolve().parents[1]
-pytest_plugins = ["support.spelled_speech", "support.tiny_networks", "support.tiny_processor"]
+pytest_plugins = ["support.spelled_speech", "support.tiny_networks", "support.tiny_processor", "support.tiny_run"]
 # Nothing in the tests may reach for a hub; weights come from packages.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
