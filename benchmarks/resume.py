@@ -5,10 +5,10 @@
     python benchmarks/resume.py --smoke                # fewer steps and a toy shape: shows that it runs
 
 Each case trains a small model on made rows with `examples/pretrain.py`, kills the whole process group with SIGKILL
-once a certain checkpoint is written, resumes from the latest, and compares losses and weights with those of a run that
-nobody killed. `bit_identical` is 1 where all are equal to the last bit. Cases: 1 and 2 processes, 0 and 2 workers, and
-2 micro-batches a step, where the kill falls into a window. `two_processes_difference`: the largest difference, relative
-to the loss, between 1 process and 2 with half of the batch each, without dropout.
+once a certain checkpoint is written, resumes from the latest, and compares losses and weights with those of a run
+that nobody killed. `bit_identical` is 1 where all are equal to the last bit. Cases: 1 and 2 processes, 0 and 2
+workers, and 2 micro-batches a step, so that the kill falls into a window. `two_processes_difference`: the largest
+difference, relative to the loss, between 1 process and 2 with half of the batch each, without dropout.
 
 `loader_wait_share`: the share of its steps' time that a run at the base shape (12 × 768) waits for batches.
 """
@@ -24,12 +24,13 @@ import tempfile
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
 from safetensors.torch import load_file
 from support.tiny_run import save_source
 
+ROOT = Path(__file__).resolve().parents[1]
 # processes, workers, micro-batches a step
 CASES = [(1, 0, 1), (1, 2, 1), (2, 0, 1), (2, 2, 1), (1, 0, 2), (2, 2, 2)]
 BASE = {
@@ -122,7 +123,7 @@ def compare_processes(folder, steps):
 
 def measure_waiting(folder, steps, shape):
     """What a run at this shape waits for its batches, on all cores."""
-    source = save_source(folder / "source", videos=120, **shape)
+    source = save_source(folder / "source", videos=120 if shape else 24, **shape)
     options = [
         f"--max_steps={steps}",
         "--batch_size=32",
