@@ -41,9 +41,9 @@ from training.options import Options, parse_options
 
 from modeling_videobert import VideoBertForPreTraining
 from processing import VideoBertProcessor
-from processing.evaluation import best_words, evaluate_actions, results_table, step_segments
+from processing.evaluation import best_words, evaluate_actions, evaluate_alignment, results_table, step_segments
 from processing.model_card import write_model_card
-from processing.training_data.segments import row_segments
+from processing.training_data import row_segments
 
 
 def make_model(options: Options, material: Material) -> VideoBertForPreTraining:
@@ -68,6 +68,14 @@ def make_model(options: Options, material: Material) -> VideoBertForPreTraining:
     if options.running.attn_implementation:
         model.set_attn_implementation(options.running.attn_implementation)
     return model
+
+
+def look_at_alignment(model, options: Options, material: Material) -> dict[str, float]:
+    """How well true and false pairs of held-out videos are told apart, cheaply enough for every look."""
+    names = ("max_length", "max_joined", "trailing_seconds")
+    segments = {name: getattr(options.segments, name) for name in names}
+    size = options.optimisation.batch_size
+    return evaluate_alignment(model, material.processor, material.test_rows, gain=False, batch_size=size, **segments)
 
 
 def evaluate_saved(model, options: Options, material: Material) -> tuple[dict, str]:
@@ -177,9 +185,8 @@ def main(arguments: list[str] | None = None) -> dict:
     )
     collator = make_collator(options, material, model.config)
     origin = {"codebook": material.processor.codebook.fingerprint}
-    # By name, what else is measured at each look at the held-out videos: a function of the model to figures.
-    figures = {}
-    loop = Loop(accelerator, model, train_data, held_out_data, collator, options, origin, figures)
+    figures = {"alignment": lambda model: look_at_alignment(model, options, material)}
+    loop = Loop(accelerator, model, train_data, held_out_data.draw_epoch(0), collator, options, origin, figures)
     training_started = time.time()
     progress = loop.run()
     measured = {**loop.final_figures(), "training_seconds": time.time() - training_started}

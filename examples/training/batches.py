@@ -98,7 +98,10 @@ class StepBatches(Sampler):
         if not self.grouped:
             return order
         lots = [order[start : start + self._lot] for start in range(0, len(order), self._lot)]
-        return np.concatenate([sorted(lot, key=lambda index: len(self.data[index]["input_ids"])) for lot in lots])
+        return np.concatenate([sorted(lot, key=self._longest) for lot in lots])
+
+    def _longest(self, index: int) -> int:
+        return max(len(example["input_ids"]) for example in self.data[index])
 
     @property
     def _lot(self) -> int:

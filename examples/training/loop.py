@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +27,10 @@ class Loop:
             Of this run.
         model ([`VideoBertForPreTraining`]):
             Trained in place.
-        train_data, held_out_data ([`SegmentDataset`]):
-            Examples; those held out stay the same all the time.
+        train_data ([`SegmentDataset`]):
+            Examples to learn from.
+        held_out_items (`Sequence[list[dict]]`):
+            Examples to look at, which stay the same all the time: those of one epoch.
         collator ([`VideoBertDataCollator`]):
             Makes batches of both.
         options ([`Options`]):
@@ -45,22 +47,22 @@ class Loop:
         accelerator: Accelerator,
         model,
         train_data,
-        held_out_data,
+        held_out_items: Sequence[list[dict]],
         collator,
         options: Options,
         origin: Mapping[str, Any] | None = None,
         figures: Mapping[str, Callable[[Any], dict[str, float]]] | None = None,
     ):
         self.accelerator, self.options, self.figures = accelerator, options, dict(figures or {})
-        self.train_data, self.held_out_data = train_data, held_out_data
+        self.train_data = train_data
         chosen, running = options.optimisation, options.running
         processes, rank = accelerator.num_processes, accelerator.process_index
         shape = StepShape(chosen.batch_size, chosen.gradient_accumulation_steps, processes, rank)
         self.order = StepBatches(train_data, shape, chosen.seed, running.layout == "grouped")
         self.loader = make_loader(train_data, collator, self.order, running.num_workers)
         # Smaller batches, because here all positions get their scores of the whole vocabulary.
-        batches = held_out_batches(len(held_out_data), max(1, chosen.batch_size // 4), processes, rank)
-        self.held_out = make_loader(held_out_data, collator, batches)
+        batches = held_out_batches(len(held_out_items), max(1, chosen.batch_size // 4), processes, rank)
+        self.held_out = make_loader(held_out_items, collator, batches)
         optimizer = make_optimizer(model, chosen.learning_rate, chosen.weight_decay)
         self.model, self.optimizer = accelerator.prepare(model, optimizer)
         settings = options.determining() | dict(origin or {}) | {"examples": len(train_data), "processes": processes}
@@ -105,8 +107,7 @@ class Loop:
         progress = self.progress
         aligned = progress.step >= self.alignment_step
         self.train_data.set_epoch(progress.epoch)
-        if hasattr(self.train_data, "set_alignment"):
-            self.train_data.set_alignment(aligned)
+        self.train_data.set_alignment(aligned)
         self.order.start_at(progress.epoch, progress.epoch_steps)
         batches = self.watch.time_waiting(self.loader)
         for window in cut_windows(batches, self.options.optimisation.gradient_accumulation_steps):
@@ -155,7 +156,6 @@ class Loop:
         """Measure on held-out examples; whether the watched figure is better than ever before."""
         # What is drawn here must not move what dropout draws afterwards.
         with torch.random.fork_rng():
-            self.held_out_data.set_epoch(0)
             figures = evaluate(self.accelerator, self.model, self.held_out)
             self.model.eval()
             for measure in self.figures.values():

@@ -12,8 +12,7 @@ import datasets
 from processing import VideoBertProcessor, find_subtitles
 from processing.corpus import build_corpus, find_videos, held_out_ids, read_rows
 from processing.evaluation import read_truth
-from processing.training_data.collator import VideoBertDataCollator
-from processing.training_data.segments import REGIMES, SegmentDataset
+from processing.training_data import REGIMES, AlignmentPairs, SegmentDataset, VideoBertDataCollator
 
 from .options import ModelOptions, Options
 
@@ -88,7 +87,7 @@ def own_material(options: Options) -> Material:
     train_rows = good.filter(lambda row: row["video_id"] not in held_out)
     if len(train_rows) < 2:
         raise ValueError(
-            f"{len(good)} of {len(rows)} videos hold anything; 4 are the least, since a misaligned pair takes another "
+            f"{len(good)} of {len(rows)} videos hold anything; 4 are the least, since a false pair takes another "
             "video, in training and held out."
         )
     test_rows = good.filter(lambda row: row["video_id"] in held_out)
@@ -124,7 +123,13 @@ def make_examples(options: Options, material: Material, config) -> tuple[Segment
         "max_length": segments.max_length,
         "max_joined": segments.max_joined,
         "max_step": segments.max_step,
-        "misaligned_probability": objectives.misaligned_probability,
+        "pairs": AlignmentPairs(
+            objectives.alignment_share,
+            objectives.twins,
+            objectives.masked_pairs,
+            objectives.same_video_share,
+            objectives.false_candidates,
+        ),
         "trailing_seconds": segments.trailing_seconds,
     }
     tokenizer, seed = material.processor.tokenizer, options.optimisation.seed

@@ -14,7 +14,7 @@ import yaml
 from transformers import HfArgumentParser
 
 from processing.speech_videobert import ENGINES, TASKS
-from processing.training_data.segments import DEFAULT_MIXTURE, REGIMES
+from processing.training_data.examples import DEFAULT_MIXTURE, REGIMES
 
 # Several examples in a row, all of them in one row, one a row, or one a row beside others of its length.
 LAYOUTS = ("packed", "flat", "padded", "grouped")
@@ -39,6 +39,7 @@ class DataOptions:
     videos: Path | None = option(None, "folder of videos")
     corpus: Path | None = option(None, "rows: a saved datasets.Dataset, or Parquet; needs --processor")
     processor: str | None = option(None, "folder or Hub id of the processor that made the rows")
+    codebook: Path | None = option(None, "folder of another codebook, which fit_codebook.py wrote, for the visual ids")
     truth: Path | None = option(None, "true steps, one JSON object a line, to evaluate with")
     test_share: float = option(0.1, "share of the videos that is held out")
     from_scratch: bool = option(False, "make the kitchen's videos and rows anew")
@@ -84,7 +85,11 @@ class ObjectiveOptions:
     )
     language_probability: float = option(0.15, "share of the words to predict")
     vision_probability: float = option(0.15, "share of the visual tokens to predict")
-    misaligned_probability: float = option(0.5, "share of misaligned pairs among the video-text examples")
+    alignment_share: float = option(0.5, "of the video-text examples those that ask alignment, the others the cloze")
+    twins: bool = option(True, "each text with its true and with a false video in one batch")
+    masked_pairs: bool = option(False, "mask the pairs of alignment like cloze examples")
+    same_video_share: float = option(0.5, "of the false videos those that are another place of the same video")
+    false_candidates: int = option(1, "false videos drawn, of which the likest is taken: above 1 they are hard")
     alignment_start: float = option(
         0.0, "when alignment begins: a step, or below 1 a share of the steps; before it there is the cloze alone"
     )
@@ -264,6 +269,8 @@ def check_options(options: Options) -> None:
         raise ValueError("--corpus needs --processor, which knows the words and the codebook of these rows")
     if data.videos and data.corpus:
         raise ValueError("--videos and --corpus exclude each other")
+    if data.codebook and not (data.videos or data.corpus):
+        raise ValueError("--codebook is about the ids of --videos or of --corpus; the kitchen has its own")
     at_least_one = {"checkpoints_kept": running.checkpoints_kept, "eval_steps": running.eval_steps}
     at_least_one |= {"logging_steps": running.logging_steps, "checkpointing_steps": running.checkpointing_steps}
     at_least_one |= {"max_steps": optimisation.max_steps, "batch_size": optimisation.batch_size}

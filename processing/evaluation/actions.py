@@ -12,7 +12,6 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 import torch
 
-from ..sequence_videobert import joint_sequence
 from .controls import MISS, other_videos, rank_words, token_probe_ranks
 from .truth import ASKED
 
@@ -31,44 +30,37 @@ CONDITIONS = {
 
 @torch.inference_mode()
 def mask_logits(model, processor, visual_ids: Sequence[Sequence[int]], batch_size=32) -> Iterator[torch.Tensor]:
-    """
-    What the model says at the two masks, with each of N videos.
+    """What the model says at the two masks, with each of N videos.
 
     Args:
-        model ([`VideoBertForPreTraining`] or [`VideoBertForMaskedLM`]): put into evaluation mode.
-        processor ([`VideoBertProcessor`] or its tokenizer): for the words.
-        visual_ids (`Sequence[Sequence[int]]`): one list a video; an empty one asks without video.
-        batch_size (`int`, defaults to 32): sequences at a time.
+        model ([`VideoBertForPreTraining`] or [`VideoBertForMaskedLM`]):
+            Put into evaluation mode.
+        processor ([`VideoBertProcessor`]):
+            For the words.
+        visual_ids (`Sequence[Sequence[int]]`):
+            One list a video; an empty one asks without video.
+        batch_size (`int`, *optional*, defaults to 32):
+            Sequences at a time.
 
     Yields:
         `torch.Tensor` of shape (batch, 2, text_vocab_size): float32 scores of all words, verb first.
     """
     model.eval()
-    tokenizer, config = getattr(processor, "tokenizer", processor), model.config
-    text_ids = tokenizer(TEMPLATE, add_special_tokens=False)["input_ids"]
-    # The template stands at the front, behind [CLS], and joint_sequence cuts only the end of long videos.
-    masks = [1 + place for place, token in enumerate(text_ids) if token == tokenizer.mask_token_id]
-    ids = (tokenizer.cls_token_id, config.join_token_id, tokenizer.sep_token_id, config.visual_token_offset)
+    text_ids = processor.tokenizer(TEMPLATE, add_special_tokens=False)["input_ids"]
+    # The template stands at the front, behind [CLS], and only the end of long videos is cut.
+    masks = [1 + place for place, token in enumerate(text_ids) if token == processor.tokenizer.mask_token_id]
     for start in range(0, len(visual_ids), batch_size):
-        sequences = [
-            joint_sequence(text_ids, one, *ids, config.max_position_embeddings)
-            for one in visual_ids[start : start + batch_size]
-        ]
-        length = max(len(sequence) for sequence, _ in sequences)
-        inputs = {
-            "input_ids": [one + [tokenizer.pad_token_id] * (length - len(one)) for one, _ in sequences],
-            "token_type_ids": [types + [0] * (length - len(types)) for _, types in sequences],
-            "attention_mask": [[1] * len(one) + [0] * (length - len(one)) for one, _ in sequences],
-        }
-        inputs = {name: torch.tensor(values, device=model.device) for name, values in inputs.items()}
+        videos = [list(ids) for ids in visual_ids[start : start + batch_size]]
+        inputs = processor([TEMPLATE] * len(videos), videos, max_length=model.config.max_position_embeddings)
+        inputs = inputs.to(model.device)
         hidden_states = model.base_model(**inputs).last_hidden_state
         # The vocabulary head at the two masks only: with 50,000 rows it costs more than the encoder.
-        yield model.cloze_head(hidden_states[:, masks])[..., : config.text_vocab_size].float()
+        yield model.cloze_head(hidden_states[:, masks])[..., : model.config.text_vocab_size].float()
 
 
 def action_ranks(model, processor, segments: Sequence[Mapping], visual_ids, batch_size: int) -> dict[str, np.ndarray]:
     """Ranks of the true verb and object, each (N,), when the segments are asked with these `visual_ids`."""
-    tokenizer = getattr(processor, "tokenizer", processor)
+    tokenizer = processor.tokenizer
     word_ids = {
         asked: [tokenizer(segment[asked], add_special_tokens=False)["input_ids"] for segment in segments]
         for asked in ASKED
@@ -88,17 +80,19 @@ def action_ranks(model, processor, segments: Sequence[Mapping], visual_ids, batc
 def evaluate_actions(
     model, processor, segments: Sequence[Mapping], batch_size=32, train_segments: Sequence[Mapping] | None = None
 ) -> dict[str, float | int | None]:
-    """
-    Zero-shot accuracies with the true video, and what they must be compared with.
+    """Zero-shot accuracies with the true video, and what they must be compared with.
 
     Args:
-        model ([`VideoBertForPreTraining`] or [`VideoBertForMaskedLM`]): the model.
-        processor ([`VideoBertProcessor`] or its tokenizer): for the words.
+        model ([`VideoBertForPreTraining`] or [`VideoBertForMaskedLM`]):
+            The model.
+        processor ([`VideoBertProcessor`]):
+            For the words.
         segments (`Sequence[Mapping]`):
             N steps with `visual_ids`, `verb`, `object` and `video_id`, as of [`step_segments`].
-        batch_size (`int`, defaults to 32): sequences at a time.
+        batch_size (`int`, *optional*, defaults to 32):
+            Sequences at a time.
         train_segments (`Sequence[Mapping]`, *optional*):
-            labelled steps of the training videos, for the token probe only.
+            Labelled steps of the training videos, for the token probe only.
 
     Returns:
         `dict`: `{verb,object}_top{1,5}` with the suffixes `""` (true video), `_shuffled` (visual tokens of another
@@ -107,7 +101,7 @@ def evaluate_actions(
         figure cannot be had: shuffled with one video only, the probe without `train_segments`.
 
     Raises:
-        `ValueError`: there are no segments.
+        ValueError: There are no segments.
     """
     if not segments:
         raise ValueError("There are no segments to classify: no video id of the truth is among the rows.")
@@ -151,7 +145,7 @@ def results_table(results: Mapping[str, float | None]) -> str:
 
 def best_words(model, processor, segments: Sequence[Mapping], batch_size: int = 32) -> list[tuple[str, str]]:
     """The best verb and the best object for each segment, as words."""
-    tokenizer = getattr(processor, "tokenizer", processor)
+    tokenizer = processor.tokenizer
     words = []
     for logits in mask_logits(model, processor, [segment["visual_ids"] for segment in segments], batch_size):
         words += [tuple(tokenizer.convert_ids_to_tokens(pair)) for pair in logits.argmax(dim=-1).tolist()]

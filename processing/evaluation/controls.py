@@ -14,15 +14,16 @@ MISS = np.inf
 
 
 def rank_words(logits: torch.Tensor, words: torch.Tensor) -> torch.Tensor:
-    """
-    The place of each true word among all words, 1 for the best.
+    """The place of each true word among all words, 1 for the best.
 
     Nothing is left out and nothing skipped; words with the same score count as better ones, so that a model that says
     nothing earns nothing.
 
     Args:
-        logits (`torch.Tensor` of shape (N, V)): scores.
-        words (`torch.Tensor` of shape (N,)): ids of the true words.
+        logits (`torch.Tensor` of shape (N, V)):
+            Scores.
+        words (`torch.Tensor` of shape (N,)):
+            Ids of the true words.
 
     Returns:
         `torch.Tensor` of shape (N,): int64, 1 … V.
@@ -32,12 +33,13 @@ def rank_words(logits: torch.Tensor, words: torch.Tensor) -> torch.Tensor:
 
 
 def other_videos(video_ids: Sequence[str], seed: int = 0) -> np.ndarray | None:
-    """
-    A random order in which every place gets something of another video.
+    """A random order in which every place gets something of another video.
 
     Args:
-        video_ids (`Sequence[str]`): N ids.
-        seed (`int`, defaults to 0): of the order.
+        video_ids (`Sequence[str]`):
+            N ids.
+        seed (`int`, *optional*, defaults to 0):
+            Of the order.
 
     Returns:
         `np.ndarray` of shape (N,): indices, or `None` if one video has more than half of the places.
@@ -56,16 +58,18 @@ def other_videos(video_ids: Sequence[str], seed: int = 0) -> np.ndarray | None:
 
 
 def token_probe_ranks(train: Sequence[Mapping], test: Sequence[Mapping], asked: str, seed: int = 0) -> np.ndarray:
-    """
-    Ranks of the true classes under a supervised classifier that sees the same visual tokens: what they hold at all.
+    """Ranks of the true classes under a supervised classifier that sees the same visual tokens: what they hold at all.
 
     Multinomial logistic regression over bags of visual tokens. How tokens are counted and how strongly weights are
     held back is chosen on a quarter of the training videos; then all of them train it.
 
     Args:
-        train, test (`Sequence[Mapping]`): segments with `video_id`, `visual_ids` and the class.
-        asked (`str`): `verb` or `object`.
-        seed (`int`, defaults to 0): of the split.
+        train, test (`Sequence[Mapping]`):
+            Segments with `video_id`, `visual_ids` and the class.
+        asked (`str`):
+            `verb` or `object`.
+        seed (`int`, *optional*, defaults to 0):
+            Of the split.
 
     Returns:
         `np.ndarray` of shape (len(test),): 1 for the best; infinite for a class that training never shows.
@@ -80,13 +84,13 @@ def token_probe_ranks(train: Sequence[Mapping], test: Sequence[Mapping], asked: 
 
     def held_out_loss(setting):
         count, decay = setting
-        fit = _fit_linear(count(bags[~held_out]), target[~held_out], len(classes), decay)
+        fit = fit_linear(count(bags[~held_out]), target[~held_out], len(classes), decay)
         return F.cross_entropy(fit(count(bags[held_out])), target[held_out]).item()
 
     counts = (lambda bag: (bag > 0).float(), torch.sqrt, lambda bag: F.normalize(torch.sqrt(bag), dim=1))
     settings = [(count, decay) for count in counts for decay in (1e-4, 1e-3, 1e-2, 1e-1)]
     count, decay = min(settings, key=held_out_loss) if len(videos) > 1 else settings[1]
-    scores = _fit_linear(count(bags), target, len(classes), decay)(count(test_bags))
+    scores = fit_linear(count(bags), target, len(classes), decay)(count(test_bags))
     ranks = np.full(len(test), MISS)
     known = [place for place, segment in enumerate(test) if segment[asked] in classes]
     truth = torch.tensor([classes.index(test[place][asked]) for place in known], dtype=torch.long)
@@ -103,7 +107,7 @@ def _bags(segments, columns) -> torch.Tensor:
     return bags
 
 
-def _fit_linear(inputs: torch.Tensor, target: torch.Tensor, num_classes: int, decay: float):
+def fit_linear(inputs: torch.Tensor, target: torch.Tensor, num_classes: int, decay: float):
     """The linear classifier with the least mean cross-entropy + `decay`/2 · squared weights, found by L-BFGS."""
     weight = torch.zeros(num_classes, inputs.shape[1], requires_grad=True)
     bias = torch.zeros(num_classes, requires_grad=True)

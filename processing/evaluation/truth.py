@@ -18,13 +18,13 @@ def read_truth(path: str | Path) -> dict[str, list[dict]]:
 
 
 def step_segments(rows: Iterable[Mapping], truth: Mapping[str, Sequence[Mapping]]) -> list[dict]:
-    """
-    The steps to classify.
+    """The steps to classify.
 
     Args:
-        rows (`Iterable[Mapping]`): rows of the corpus; those whose video is not in `truth` are left out.
+        rows (`Iterable[Mapping]`):
+            Rows of the corpus; those whose video is not in `truth` are left out.
         truth (`Mapping[str, Sequence[Mapping]]`):
-            by video id its steps, each with `verb`, `object`, `start` and `end` (seconds).
+            By video id its steps, each with `verb`, `object`, `start` and `end` (seconds).
 
     Returns:
         `list[dict]`: `video_id`, `visual_ids` (of the clips whose middle lies in `[start, end)`), `verb`, `object`,

@@ -1,6 +1,8 @@
 """From rows to batches: segments, the examples drawn from them, and the collator that masks them."""
 
 from .collator import VideoBertDataCollator
-from .segments import SegmentDataset, row_segments
+from .examples import REGIMES, SegmentDataset
+from .pairs import AlignmentPairs
+from .segments import row_segments
 
-__all__ = ["SegmentDataset", "VideoBertDataCollator", "row_segments"]
+__all__ = ["REGIMES", "AlignmentPairs", "SegmentDataset", "VideoBertDataCollator", "row_segments"]

@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 
 import numpy as np
 import torch
 
-IGNORED = -100
+from .examples import IGNORED
+
 LAYOUTS = ("padded", "packed", "flat")
 
 
 def first_fit(lengths: Sequence[int], room: int) -> list[list[int]]:
-    """
-    Pack examples into rows, the longest first, each into the first row that has room for it.
+    """Pack examples into rows, the longest first, each into the first row that has room for it.
 
     Args:
-        lengths (`Sequence[int]`): tokens of each example.
-        room (`int`): tokens that a row holds; an example that is longer has a row for itself.
+        lengths (`Sequence[int]`):
+            Tokens of each example.
+        room (`int`):
+            Tokens that a row holds; an example that is longer has a row for itself.
 
     Returns:
-        `list[list[int]]`: the numbers of the examples in each row.
+        `list[list[int]]`: The numbers of the examples in each row.
     """
     rows, left = [], []
     for number in sorted(range(len(lengths)), key=lambda number: -lengths[number]):
@@ -35,15 +38,15 @@ def first_fit(lengths: Sequence[int], room: int) -> list[list[int]]:
 
 
 class VideoBertDataCollator:
-    """
-    Masks as BERT does, each token within its own modality, and lays the examples out in rows (paper, section 3.2).
+    """Masks as BERT does, each token within its own modality, and lays the examples out in rows (paper, section 3.2).
 
     Of the words (visual tokens), a share `language_probability` (`vision_probability`) must be predicted: 80 % of them
     become `[MASK]`, 10 % a random word (visual token), 10 % stay. Special tokens are never touched. An example in
     which no token was drawn gets one, where it has any.
 
-    Misaligned pairs are masked alike, or the mere presence of `[MASK]` would betray them, but get no cloze labels: to
-    name a word from a video that does not show it would only teach the model to ignore the video.
+    Pairs that ask alignment stay as they are, unless they are wanted masked. Then false ones are masked like true
+    ones, or the mere presence of `[MASK]` would betray them, but get no cloze labels: to name a word from a video that
+    does not show it would only teach the model to ignore the video.
 
     The masking of an example comes from its own `seed`, so that it depends on no worker and no neighbour in the batch.
 
@@ -55,17 +58,25 @@ class VideoBertDataCollator:
     - `"flat"`: all examples in one row, which is what flash attention reads.
 
     Args:
-        tokenizer (`PreTrainedTokenizerBase`): gives `[MASK]`, `[PAD]`, the special tokens and the words.
-        visual_token_offset (`int`): id of the first visual token.
-        codebook_size (`int`): number of visual tokens.
-        language_probability (`float`, defaults to 0.15): share of the words to predict.
-        vision_probability (`float`, defaults to 0.15): share of the visual tokens to predict.
-        joint_cloze (`bool`, defaults to `True`): whether aligned video-text pairs have cloze labels too.
-        pad_to_multiple_of (`int`, *optional*): pad the length to a multiple of this.
-        layout (`str`, defaults to `"padded"`): `"padded"`, `"packed"` or `"flat"`.
+        tokenizer (`PreTrainedTokenizerBase`):
+            Gives `[MASK]`, `[PAD]`, the special tokens and the words.
+        visual_token_offset (`int`):
+            Id of the first visual token.
+        codebook_size (`int`):
+            Number of visual tokens.
+        language_probability (`float`, *optional*, defaults to 0.15):
+            Share of the words to predict.
+        vision_probability (`float`, *optional*, defaults to 0.15):
+            Share of the visual tokens to predict.
+        joint_cloze (`bool`, *optional*, defaults to `True`):
+            Whether video-text examples have cloze labels too.
+        pad_to_multiple_of (`int`, *optional*):
+            Pad the length to a multiple of this.
+        layout (`str`, *optional*, defaults to `"padded"`):
+            `"padded"`, `"packed"` or `"flat"`.
 
     Raises:
-        `ValueError`: a probability is not between 0 and 1, the layout is unknown, or the tokenizer's vocabulary is not
+        ValueError: A probability is not between 0 and 1, the layout is unknown, or the tokenizer's vocabulary is not
             the one of the model.
     """
 
@@ -98,10 +109,12 @@ class VideoBertDataCollator:
         self.probabilities = np.array([language_probability, vision_probability])
         self.joint_cloze, self.pad_to_multiple_of, self.layout = joint_cloze, pad_to_multiple_of, layout
 
-    def __call__(self, examples: Sequence[Mapping]) -> dict[str, torch.Tensor]:
-        """
+    def __call__(self, items: Iterable[Sequence[Mapping]]) -> dict[str, torch.Tensor]:
+        """Lay out and mask what some segments give.
+
         Args:
-            examples (`Sequence[Mapping]`): B items of a [`SegmentDataset`].
+            items (`Iterable[Sequence[Mapping]]`):
+                Items of a [`SegmentDataset`], which together hold B examples.
 
         Returns:
             `dict[str, torch.Tensor]`: `input_ids`, `token_type_ids` and `labels` (−100 where nothing is to be
@@ -110,8 +123,9 @@ class VideoBertDataCollator:
             examples of a row and 0 on padding, and `alignment_labels` (rows, L) at each example's first token.
 
         Raises:
-            `ValueError`: there is no example.
+            ValueError: There is no example.
         """
+        examples = list(chain.from_iterable(items))
         if not examples:
             raise ValueError("The batch holds 0 examples; allowed is at least 1.")
         rows = self._rows([len(example["input_ids"]) for example in examples])
@@ -141,18 +155,20 @@ class VideoBertDataCollator:
         return first_fit(lengths, max(lengths) if self.layout == "packed" else sum(lengths))
 
     def mask(self, example: Mapping) -> tuple[np.ndarray, np.ndarray]:
-        """
-        Mask one example.
+        """Mask one example, if it is to be masked.
 
         Args:
-            example (`Mapping`): an item of a [`SegmentDataset`], L tokens.
+            example (`Mapping`):
+                An example of a [`SegmentDataset`], L tokens.
 
         Returns:
-            `tuple[np.ndarray, np.ndarray]`: masked `input_ids` (L,) and `labels` (L,).
+            `tuple[np.ndarray, np.ndarray]`: Masked `input_ids` (L,) and `labels` (L,).
         """
+        original, vision = np.array(example["input_ids"]), np.array(example["token_type_ids"])
+        if not example["masked"]:
+            return original, np.full(len(original), IGNORED)
         # Its own branch of the example's seed: the masking repeats no draw of the dataset.
         rng = np.random.default_rng(np.random.SeedSequence(example["seed"], spawn_key=(1,)))
-        original, vision = np.array(example["input_ids"]), np.array(example["token_type_ids"])
         allowed = ~np.isin(original, self.special_ids)
         predicted = allowed & (rng.random(len(original)) < self.probabilities[vision])
         if allowed.any() and not predicted.any():

@@ -6,8 +6,7 @@ from hypothesis import strategies as st
 from support.tiny_rows import CODEBOOK_SIZE, OFFSET, cooking_rows, tiny_tokenizer
 from training.batches import StepBatches, StepShape, cut_windows, held_out_batches, make_loader
 
-from processing.training_data.collator import VideoBertDataCollator
-from processing.training_data.segments import SegmentDataset
+from processing.training_data import AlignmentPairs, SegmentDataset, VideoBertDataCollator
 
 sizes = st.integers(1, 4)
 
@@ -60,7 +59,7 @@ def test_windows_hold_whole_steps():
 def test_grouped_batches_are_of_about_one_length_and_resume_exactly():
     """The order comes from seed and epoch alone, no example comes twice, and the batches that the collator makes of it
     hold hardly any padding, because it goes by the lengths that this epoch's examples really have."""
-    data = SegmentDataset(cooking_rows(), tiny_tokenizer(), OFFSET, max_length=64)
+    data = SegmentDataset(cooking_rows(), tiny_tokenizer(), OFFSET, pairs=AlignmentPairs(share=0), max_length=64)
     first, second = (StepBatches(data, StepShape(4), seed=3, grouped=True) for _ in range(2))
     list(first)
     data.set_epoch(1)

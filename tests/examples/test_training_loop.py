@@ -12,8 +12,6 @@ from support.tiny_run import forget_accelerator
 from training import steps
 from training.watching import Progress
 
-from processing.training_data.segments import SegmentDataset
-
 pytestmark = pytest.mark.usefixtures("fresh_accelerator")
 # 40 examples are 2 steps of 2 batches of 8 an epoch, so that step 5 is in the middle of one.
 SMALL = ["--max_steps=8", "--gradient_accumulation_steps=2", "--warmup_steps=1", "--logging_steps=3", "--eval_steps=4"]
@@ -70,28 +68,10 @@ def test_other_options_are_refused(source, tmp_path, option):
         main([*small, option, "--resume_from_checkpoint=latest"])
 
 
-def test_alignment_begins_at_its_step(source, tmp_path, monkeypatch):
+def test_alignment_begins_at_its_step(source, tmp_path):
     """Before it no example is asked about alignment, from it on they are, whatever workers had prepared ahead; and a
     run that was killed on either side goes on exactly."""
-    draw = SegmentDataset.__getitem__
-
-    def set_alignment(self, wanted):
-        self.flag.fill_(wanted)
-
-    def draw_without_alignment(self, index):
-        example = draw(self, index)
-        return example if self.flag else example | {"alignment_label": -100}
-
-    begin = SegmentDataset.__init__
-
-    def begin_with_flag(self, *args, **options):
-        begin(self, *args, **options)
-        self.flag = torch.ones((), dtype=torch.int64).share_memory_()
-
-    monkeypatch.setattr(SegmentDataset, "__init__", begin_with_flag)
-    monkeypatch.setattr(SegmentDataset, "set_alignment", set_alignment, raising=False)
-    monkeypatch.setattr(SegmentDataset, "__getitem__", draw_without_alignment)
-    options = ["--alignment_start=5", "--logging_steps=1", "--mixture", "0", "0", "1"]
+    options = ["--alignment_start=5", "--logging_steps=1", "--alignment_share=1", "--mixture", "0", "0", "1"]
     expected = run(source, tmp_path / "whole", "--num_workers=2", *options)
     asked = ["alignment_loss" in line for line in expected[1]["history"]]
     assert asked == [False] * 5 + [True] * 3

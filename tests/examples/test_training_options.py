@@ -96,4 +96,4 @@ def test_alignment_begins_at_a_step_or_after_a_share():
     """0.5 of 750 steps is step 375; 400 is step 400."""
     assert parse_options(["--alignment_start=0.5"]).alignment_step() == 375
     assert parse_options(["--alignment_start=400"]).alignment_step() == 400
-    assert parse_options([]).alignment_step() == 0
+    assert parse_options(ROWS).alignment_step() == 0

@@ -11,8 +11,7 @@ from training.batches import held_out_batches, make_loader
 from training.steps import evaluate, make_optimizer, rate_factor, training_step
 from transformers import get_linear_schedule_with_warmup
 
-from processing.training_data.collator import VideoBertDataCollator
-from processing.training_data.segments import SegmentDataset
+from processing.training_data import SegmentDataset, VideoBertDataCollator
 
 pytestmark = pytest.mark.usefixtures("fresh_accelerator")
 NO_DROPOUT = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
@@ -98,8 +97,9 @@ def test_a_step_in_which_nothing_is_asked_is_silent():
 def look_at(model, batch_size, layout="padded"):
     data = SegmentDataset(cooking_rows(), tiny_tokenizer(), OFFSET, max_length=64)
     collator = VideoBertDataCollator(tiny_tokenizer(), OFFSET, CODEBOOK_SIZE, layout=layout)
-    loader = make_loader(data, collator, held_out_batches(len(data), batch_size))
-    batch = VideoBertDataCollator(tiny_tokenizer(), OFFSET, CODEBOOK_SIZE)([data[index] for index in range(len(data))])
+    items = data.draw_epoch(0)
+    loader = make_loader(items, collator, held_out_batches(len(items), batch_size))
+    batch = VideoBertDataCollator(tiny_tokenizer(), OFFSET, CODEBOOK_SIZE)(items)
     return evaluate(Accelerator(cpu=True), model, loader), batch
 
 

@@ -81,21 +81,28 @@ def segment(visual_ids, verb, thing, video_id="a"):
     return {"video_id": video_id, "visual_ids": visual_ids, "verb": verb, "object": thing}
 
 
+def test_steps_get_the_clips_that_their_row_says():
+    """At 3 s a clip, a step of 6 to 12 s is shown by the clips 2 and 3."""
+    long_clips = {**row("a", [], 8), "clip_seconds": 3.0}
+    (step,) = step_segments([long_clips], {"a": [{"verb": "cut", "object": "lemon", "start": 6.0, "end": 12.0}]})
+    assert step["visual_ids"] == [2, 3]
+
+
 def test_fault_dropped_best_noun():
     """An earlier evaluation removed the best noun before scoring. The best answer counts, and being best is rank 1."""
     model = Oracle({0: (["cut", "peel"], ["lemon", "onion"])})
-    results = evaluate_actions(model, tiny_tokenizer(), [segment([0], "cut", "lemon")])
+    results = evaluate_actions(model, tiny_processor(), [segment([0], "cut", "lemon")])
     assert results["verb_top1"] == results["object_top1"] == 1.0
-    assert best_words(model, tiny_tokenizer(), [segment([0], "cut", "lemon")]) == [("cut", "lemon")]
+    assert best_words(model, tiny_processor(), [segment([0], "cut", "lemon")]) == [("cut", "lemon")]
 
 
 def test_fault_second_best_token():
     """An earlier generation took the second-best token. A truth in second place is no top-1 hit, only a top-5 one."""
     model = Oracle({0: (["peel", "cut"], ["onion", "now", "the", "to", "how", "lemon"])})
-    results = evaluate_actions(model, tiny_tokenizer(), [segment([0], "cut", "lemon")])
+    results = evaluate_actions(model, tiny_processor(), [segment([0], "cut", "lemon")])
     assert (results["verb_top1"], results["verb_top5"]) == (0.0, 1.0)
     assert (results["object_top1"], results["object_top5"]) == (0.0, 0.0)
-    assert best_words(model, tiny_tokenizer(), [segment([0], "cut", "lemon")]) == [("peel", "onion")]
+    assert best_words(model, tiny_processor(), [segment([0], "cut", "lemon")]) == [("peel", "onion")]
 
 
 @given(st.lists(st.integers(-3, 3), min_size=2, max_size=12), st.data())
@@ -112,7 +119,7 @@ def test_masks_are_read_in_their_place():
     """The logits are those of the full model at the two [MASK]s, with and without video, for any batch size."""
     model, tokenizer = tiny_model(), tiny_tokenizer()
     videos = [[3, 4], [], [5], list(range(60))]
-    found = torch.cat(list(mask_logits(model, tokenizer, videos, batch_size=3)))
+    found = torch.cat(list(mask_logits(model, tiny_processor(), videos, batch_size=3)))
     assert found.shape == (4, 2, OFFSET)
     for visual_ids, expected in zip(videos, found, strict=True):
         words = tokenizer("now let me show you how to [MASK] the [MASK].", add_special_tokens=False)["input_ids"]
@@ -129,7 +136,7 @@ def test_conditions_compare_the_same_model():
     model = Oracle({0: (["cut"], ["lemon"]), 1: (["peel"], ["onion"]), 2: (["stir"], ["stir"])})
     segments = [segment([0], "cut", "lemon", "a"), segment([1], "peel", "onion", "b")]
     # Without vision the oracle reads visual id 0 as well: one of the two is then right.
-    results = evaluate_actions(model, tiny_tokenizer(), segments, train_segments=segments)
+    results = evaluate_actions(model, tiny_processor(), segments, train_segments=segments)
     assert results["verb_top1"] == 1.0 and results["verb_top1_shuffled"] == 0.0
     assert results["verb_top1_prior"] == results["verb_top1_chance"] == 0.5 and results["verb_top5_chance"] == 1.0
     assert results["verb_top1_prior_se"] == pytest.approx(np.sqrt(0.25 / 2)) and results["verb_top1_se"] == 0
@@ -142,7 +149,7 @@ def test_words_of_several_pieces_are_misses_not_omissions():
     """One mask cannot name a word of two pieces: it counts as wrong and stays in the denominator."""
     model = Oracle({0: (["cut"], ["lemon"])})
     segments = [segment([0], "cut", "lemon", "a"), segment([0], "cut good", "lemon", "b")]
-    assert evaluate_actions(model, tiny_tokenizer(), segments)["verb_top1"] == 0.5
+    assert evaluate_actions(model, tiny_processor(), segments)["verb_top1"] == 0.5
 
 
 @given(st.lists(st.sampled_from("abcd"), min_size=1, max_size=30), st.integers(0, 5))
@@ -192,7 +199,7 @@ def test_steps_take_the_clips_whose_middle_they_hold():
     segments = step_segments(rows, truth)
     assert [one["visual_ids"] for one in segments] == [[0, 1], []]
     with pytest.raises(ValueError, match="no segments"):
-        evaluate_actions(tiny_model(), tiny_tokenizer(), [])
+        evaluate_actions(tiny_model(), tiny_processor(), [])
 
 
 def test_command_line(tmp_path, monkeypatch, capsys):
