@@ -9,6 +9,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.10",
     packages=find_packages(include=["modeling_videobert*", "processing*"]),
+    package_data={"processing": ["model_card.md"]},
     # Lower bounds are the versions this was run with; torch, torchaudio and torchcodec must fit each other.
     install_requires=[
         "accelerate>=1.15",

@@ -15,6 +15,8 @@ import argparse
 import json
 from pathlib import Path
 
+from endings import end_in_a_sentence
+
 from modeling_videobert import VideoBertForPreTraining
 from processing import VideoBertProcessor
 from processing.corpus import read_rows
@@ -48,4 +50,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with end_in_a_sentence():
+        main()

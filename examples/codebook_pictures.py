@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import matplotlib
+import torch
+from matplotlib import pyplot as plt
 
-matplotlib.use("Agg")
-import torch  # noqa: E402
-from matplotlib import pyplot as plt  # noqa: E402
+from processing.media_videobert import MediaError, open_media
 
-from processing.media_videobert import MediaError, open_media  # noqa: E402
+plt.switch_backend("Agg")  # pictures go into files
 
 CLIP_SECONDS = 1.5
 NAME_LENGTH = 18  # letters of a video's name that fit over a frame
@@ -25,12 +24,13 @@ ERRORS = {
 
 
 def plot_report(report: Mapping, path: str | Path) -> None:
-    """
-    Draw the figures of `codebook_report`.
+    """Draw the figures of `codebook_report`.
 
     Args:
-        report (`Mapping`): what it returned.
-        path (`str` or `Path`): where the PNG goes.
+        report (`Mapping`):
+            What it returned.
+        path (`str` or `Path`):
+            Where the PNG goes.
     """
     figure, axes = plt.subplots(1, 3, figsize=(16, 4.5), layout="constrained")
     sizes = report["sizes_by_level"]
@@ -76,16 +76,20 @@ def plot_gallery(
     path: str | Path,
     clip_seconds: float = CLIP_SECONDS,
 ) -> None:
-    """
-    Draw, a row a token, the middle frames of the training clips nearest to its centroid.
+    """Draw, a row a token, the middle frames of the training clips nearest to its centroid.
 
     Args:
-        tokens (`Mapping[int, Sequence]`): by visual id the clips, `(video_id, number)`, nearest first.
-        frames (`Mapping[tuple[str, int], torch.Tensor]`): by clip its frame `(3, H, W)` uint8; clips without one stay
+        tokens (`Mapping[int, Sequence]`):
+            By visual id the clips, `(video_id, number)`, nearest first.
+        frames (`Mapping[tuple[str, int], torch.Tensor]`):
+            By clip its frame `(3, H, W)` uint8; clips without one stay
             empty.
-        counts (`Sequence[int]`): training clips by visual id.
-        path (`str` or `Path`): where the PNG goes.
-        clip_seconds (`float`): length of a clip.
+        counts (`Sequence[int]`):
+            Training clips by visual id.
+        path (`str` or `Path`):
+            Where the PNG goes.
+        clip_seconds (`float`):
+            Length of a clip.
     """
     columns = max(len(clips) for clips in tokens.values())
     figure, axes = plt.subplots(
@@ -109,14 +113,17 @@ def plot_gallery(
 def middle_frames(
     clips: Sequence, videos: Mapping[str, Path], size: int = 96, clip_seconds: float = CLIP_SECONDS
 ) -> dict:
-    """
-    The frame in the middle of each clip.
+    """The frame in the middle of each clip.
 
     Args:
-        clips (`Sequence[tuple[str, int]]`): `(video_id, number of the clip)`.
-        videos (`Mapping[str, Path]`): the file of each video; clips of others are left out.
-        size (`int`): pixels of a frame's sides, after a square is cut out of its centre.
-        clip_seconds (`float`): length of a clip.
+        clips (`Sequence[tuple[str, int]]`):
+            `(video_id, number of the clip)`.
+        videos (`Mapping[str, Path]`):
+            The file of each video; clips of others are left out.
+        size (`int`):
+            Pixels of a frame's sides, after a square is cut out of its centre.
+        clip_seconds (`float`):
+            Length of a clip.
 
     Returns:
         `dict[tuple[str, int], torch.Tensor]`: `(3, size, size)` uint8 by clip. What cannot be read is left out.

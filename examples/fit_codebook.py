@@ -14,10 +14,13 @@ On CPUs, where `accelerate launch --cpu --num_processes 2` silently runs one pro
     ACCELERATE_USE_CPU=true python -m torch.distributed.run --nproc_per_node 2 examples/fit_codebook.py \
         --features /data/features --output runs/codebook
 
-The same videos with other tokens, without describing them again:
+The same videos with other tokens, without describing them again: rows with new ids, and a training run with them,
+whose held-out videos this fit has not seen either, as long as `--test_share` is the same:
 
     python examples/fit_codebook.py --features runs/mine/corpus/features --levels 2 --branches 16 --output runs/small \
-        --ids runs/small/rows
+        --ids runs/small/ids
+    accelerate launch examples/pretrain.py --corpus runs/small/ids --processor runs/mine --codebook runs/small \
+        --output_dir runs/small_model
 """
 
 from __future__ import annotations
@@ -36,17 +39,21 @@ from accelerate import Accelerator, PartialState
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from codebook_pictures import CLIP_SECONDS, middle_frames, plot_gallery, plot_report
+from endings import end_in_a_sentence
 
-from processing.codebook.feature_shards import FeatureShards, rows_by_video, write_ids
-from processing.codebook.fitting import fit_codebook, save_whole
-from processing.codebook.report import codebook_report, nearest_clips
+from processing.codebook import check_record, codebook_report, fit_codebook, load_codebook
+from processing.codebook.feature_shards import FeatureShards, rows_by_video
+from processing.codebook.report import nearest_clips
+from processing.codebook.saving import is_saved, save_codebook
 from processing.codebook_videobert import VisualCodebook
 from processing.corpus import find_videos
-from processing.corpus.build import named
+from processing.corpus.ids import write_ids
+from processing.corpus.settings import read_settings
+from processing.corpus.split import rows_to_fit
+from processing.names_videobert import public_name
 
 FRAME_SIZE = 48
 COLUMNS, LINES = 6, 10  # of the gallery
-SETTINGS_NAME = "fit.json"  # beside a codebook, how it was fitted
 
 
 def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -58,6 +65,9 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--levels", type=int, default=4)
     parser.add_argument("--branches", type=int, default=12)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--test_share", type=float, default=0.1, help="of the videos, which the fit does not see: as in training"
+    )
     parser.add_argument("--normalize", action=switch, default=True, help="centre features and scale to unit length")
     parser.add_argument("--whiten", action=switch, default=False, help="decorrelate features first")
     parser.add_argument("--backbone", help="the features' network, for the record; by default what the shards say")
@@ -81,18 +91,29 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
     return options
 
 
-def open_features(shards: list[Path]) -> FeatureShards:
-    """The features of every video, once: of those that were tried again, the row that counts."""
+def open_features(shards: list[Path], test_share: float) -> tuple[FeatureShards, list[int] | None]:
+    """The features to fit, and the numbers of all rows that get ids.
+
+    Of videos that were tried again it is the row that counts, and none that is held out is fitted. Shards that do not
+    say which videos they are of are read whole.
+    """
     rows = rows_by_video(shards)
-    return FeatureShards(shards, rows=None if rows is None else list(rows.values()))
+    if rows is None:
+        return FeatureShards(shards), None
+    fitted = rows_to_fit(shards, rows, test_share or None)
+    if not fitted:
+        raise ValueError(
+            f"None of {len(rows)} videos is left to fit; 2 are held out at least, by --test_share 0 none."
+        )
+    return FeatureShards(shards, rows=list(fitted.values())), list(rows.values())
 
 
 def fit(options: argparse.Namespace, source: FeatureShards, output: Path, seed: int) -> VisualCodebook:
     """The codebook in a folder, fitted if it is not there yet. Every process calls this, one of them writes."""
-    settings = {name: getattr(options, name) for name in ("levels", "branches", "normalize", "whiten")}
-    settings |= {"seed": seed, "features": source.signature()}
-    if (output / "config.json").exists():
-        check_settings(output, settings)
+    record = {name: getattr(options, name) for name in ("levels", "branches", "normalize", "whiten")}
+    record |= {"seed": seed, "held_out_share": options.test_share or None, "features": source.signature()}
+    if is_saved(output):
+        check_record(output, record)
     else:
         codebook = fit_codebook(
             source,
@@ -107,36 +128,16 @@ def fit(options: argparse.Namespace, source: FeatureShards, output: Path, seed: 
             state_dir=output / "unfinished",
         )
         if PartialState().is_main_process:
-            (output / SETTINGS_NAME).write_text(json.dumps(settings))
-            save_whole(codebook, output)
+            save_codebook(codebook, output, record)
             shutil.rmtree(output / "unfinished")
         PartialState().wait_for_everyone()
-    return VisualCodebook.from_pretrained(output)
-
-
-def check_settings(output: Path, settings: dict) -> None:
-    """A codebook that is there must be the one that is asked for."""
-    before = json.loads((output / "config.json").read_text())
-    if (output / SETTINGS_NAME).exists():
-        before |= json.loads((output / SETTINGS_NAME).read_text())
-    unequal = {name: (before[name], value) for name, value in settings.items() if before.get(name, value) != value}
-    if unequal:
-        raise ValueError(
-            f"{output} holds a codebook of other {'features' if [*unequal] == ['features'] else 'settings'} "
-            f"(then, now): {unequal}; ask for the same, or use another output folder."
-        )
-
-
-def described(source: FeatureShards) -> dict:
-    """How features were made, which `processing.corpus.build` notes beside its shards."""
-    settings = source.paths[0].parent / "settings.json"
-    return json.loads(settings.read_text()) if settings.exists() else {}
+    return load_codebook(output)
 
 
 def described_by(source: FeatureShards) -> str | None:
     """The features' backbone, without this machine's folders."""
-    backbone = described(source).get("backbone")
-    return named(backbone) if backbone else None
+    backbone = read_settings(source.paths[0].parent).get("backbone")
+    return public_name(backbone) if backbone else None
 
 
 def report(
@@ -163,7 +164,7 @@ def report(
 def show_tokens(codebook: VisualCodebook, source: FeatureShards, options: argparse.Namespace) -> None:
     """Draws the gallery, and gives the codebook its frames if they are wanted."""
     videos = find_videos(options.videos)
-    seconds = described(source).get("clip_seconds", CLIP_SECONDS)
+    seconds = read_settings(source.paths[0].parent).get("clip_seconds", CLIP_SECONDS)
     clips = nearest_clips(codebook, source, COLUMNS)
     if not any(clip[0] in videos for found in clips.values() for clip in found):
         (video_id, _), *_ = next(iter(clips.values()))
@@ -200,7 +201,7 @@ def main() -> None:
     Accelerator()  # finds the other processes
     if wrong := [token for token in options.tokens or () if not 0 <= token < options.branches**options.levels]:
         raise ValueError(f"--tokens {wrong}: the visual ids are 0 to {options.branches**options.levels - 1}.")
-    source = open_features(options.features)
+    source, rows = open_features(options.features, options.test_share)
     codebook = fit(options, source, options.output, options.seed)
     # How much of the codebook is the features' and how much the seed's takes a second one to tell.
     other = fit(options, source, options.report / "other_seed", options.seed + 1) if options.report else None
@@ -211,10 +212,11 @@ def main() -> None:
     if options.videos:
         show_tokens(codebook, source, options)
     if options.frames:
-        save_whole(codebook, options.output)
+        save_codebook(codebook, options.output)
     if options.ids:
-        write_ids(codebook, options.features, options.ids, source.rows)
+        write_ids(codebook, options.features, options.ids, rows)
 
 
 if __name__ == "__main__":
-    main()
+    with end_in_a_sentence():
+        main()

@@ -5,19 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import matplotlib
+from matplotlib import pyplot as plt
 
-matplotlib.use("Agg")
-from matplotlib import pyplot as plt  # noqa: E402
+from processing.media_videobert import open_media
 
-from processing.media_videobert import open_media  # noqa: E402
-
+plt.switch_backend("Agg")  # pictures go into files
 FRAME_SIZE = 96
 
 
 def plot_losses(history: Sequence[Mapping], held_out: Sequence[Mapping], path: str | Path) -> None:
-    """
-    Draw the losses on the training examples beside those on held-out ones, and the held-out accuracies.
+    """Draw the losses on the training examples beside those on held-out ones, and the held-out accuracies.
 
     Args:
         history (`Sequence[Mapping]`):
@@ -52,8 +49,7 @@ def _draw_curves(axes, lines: Sequence[Mapping], ending: str, style: str, prefix
 
 
 def plot_timeline(row: Mapping, filled: Sequence[Mapping], path: str | Path, video=None) -> None:
-    """
-    Draw one video over time: frames, visual tokens, sentences, and the words the model fills in.
+    """Draw one video over time: frames, visual tokens, sentences, and the words the model fills in.
 
     Args:
         row (`Mapping`):

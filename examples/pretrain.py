@@ -34,6 +34,7 @@ from pathlib import Path
 import torch
 from accelerate import Accelerator
 from accelerate.utils import InitProcessGroupKwargs, set_seed
+from endings import end_in_a_sentence
 from plots import plot_losses, plot_timeline
 from training.loop import Loop
 from training.material import Material, gather_material, make_collator, make_examples
@@ -43,7 +44,9 @@ from modeling_videobert import VideoBertForPreTraining
 from processing import VideoBertProcessor
 from processing.evaluation import best_words, evaluate_actions, evaluate_alignment, results_table, step_segments
 from processing.model_card import write_model_card
+from processing.names_videobert import public_name
 from processing.training_data import row_segments
+from processing.training_data.examples import IGNORED
 
 
 def make_model(options: Options, material: Material) -> VideoBertForPreTraining:
@@ -155,11 +158,11 @@ def report(options: Options, material: Material, figures: dict, progress, starte
     within = options.objectives.predict_within_modality
     results["named_among"] = "their own modality" if within else "the joint vocabulary"
     results |= {"seconds": time.time() - started, "peak_memory_gb": peak_memory_gb()}
-    # A card says how it was trained, not where things lay.
-    training = {name: value for name, value in options.as_dict().items() if not isinstance(value, str)}
-    text_model = options.models.text_model
-    training["text_model"] = Path(text_model).name if Path(text_model).is_dir() else text_model
-    write_model_card(folder, saved, material.processor, results, training, table)
+    models, kitchen = options.models, not (options.data.videos or options.data.corpus)
+    training = options.recipe() | {"text_model": public_name(models.text_model)}
+    license = "apache-2.0" if kitchen else models.license
+    language = "en" if kitchen or models.asr_task == "translate" else models.language
+    write_model_card(folder, saved, material.processor, results, training, table, license=license, language=language)
     (folder / "all_results.json").write_text(json.dumps(results, indent=2) + "\n")
     plot_losses(progress.history, progress.held_out, folder / "losses.png")
     draw_timeline(saved, material, folder / "timeline.png")
@@ -185,8 +188,12 @@ def main(arguments: list[str] | None = None) -> dict:
     )
     collator = make_collator(options, material, model.config)
     origin = {"codebook": material.processor.codebook.fingerprint}
-    figures = {"alignment": lambda model: look_at_alignment(model, options, material)}
-    loop = Loop(accelerator, model, train_data, held_out_data.draw_epoch(0), collator, options, origin, figures)
+    items = held_out_data.draw_epoch(0)
+    figures = {}
+    # Where nothing held out is asked about alignment, as in videos without speech, there are no pairs to measure.
+    if any(example["alignment_label"] != IGNORED for item in items for example in item):
+        figures["alignment"] = lambda model: look_at_alignment(model, options, material)
+    loop = Loop(accelerator, model, train_data, items, collator, options, origin, figures)
     training_started = time.time()
     progress = loop.run()
     measured = {**loop.final_figures(), "training_seconds": time.time() - training_started}
@@ -197,4 +204,5 @@ def main(arguments: list[str] | None = None) -> dict:
 
 
 if __name__ == "__main__":
-    main()
+    with end_in_a_sentence("Run the same command with --resume_from_checkpoint latest to go on where it stopped."):
+        main()

@@ -34,9 +34,9 @@ def check_labels(name: str, labels: torch.Tensor, shape: torch.Size, size: int) 
 
 
 class FusedCrossEntropy(torch.autograd.Function):
-    """
-    Cross-entropy of a linear layer in chunks, so that no (N, V) logits are kept: the gradients are computed on the way
-    forward, where the logits are at hand, and can be asked for once only.
+    """Cross-entropy of a linear layer in chunks, so that no (N, V) logits are kept.
+
+    The gradients are computed on the way forward, where the logits are at hand, and can be asked for once only.
 
     torch's `linear_cross_entropy` gives either the sum of all tokens' losses or, at twice the time, each token's. Here
     come both, because words and visual tokens are reported apart but share one pass.
@@ -99,8 +99,7 @@ class FusedCrossEntropy(torch.autograd.Function):
 def token_cross_entropy(
     hidden_states: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, target: torch.Tensor, scale: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """
-    Cross-entropy of a linear layer over N tokens; no (N, V) logits are kept.
+    """Cross-entropy of a linear layer over N tokens; no (N, V) logits are kept.
 
     Args:
         hidden_states (`torch.Tensor` of shape (N, H)):
@@ -132,8 +131,7 @@ def token_cross_entropy(
 
 
 class ClozeAnswers(NamedTuple):
-    """
-    What the cloze head makes of a batch.
+    """What the cloze head makes of a batch.
 
     Args:
         logits (`torch.Tensor` of shape (B, L, V), *optional*):
@@ -153,8 +151,7 @@ class ClozeAnswers(NamedTuple):
 
 
 class VideoBertClozeHead(nn.Module):
-    """
-    A feed-forward layer, then one score for each row of the joint vocabulary (paper, section 3.2).
+    """A feed-forward layer, then one score for each row of the joint vocabulary (paper, section 3.2).
 
     Args:
         config ([`VideoBertConfig`]):
@@ -178,8 +175,7 @@ class VideoBertClozeHead(nn.Module):
         return self.decoder(self.transform(hidden_states))
 
     def answer(self, hidden_states: torch.Tensor, labels: torch.Tensor | None = None) -> ClozeAnswers:
-        """
-        Scores and losses. In training with sparse prediction only predicted positions are computed.
+        """Scores and losses. In training with sparse prediction only predicted positions are computed.
 
         Args:
             hidden_states (`torch.Tensor` of shape (B, L, H)):

@@ -6,7 +6,9 @@ they do there. Added are the joint vocabulary, the two objectives, packed rows, 
 only what the loss asks for.
 """
 
+import re
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import nn
@@ -27,6 +29,7 @@ from .configuration_videobert import VideoBertConfig
 from .text_start_videobert import copy_text_weights, text_fields, visual_rows
 
 VISION = 1
+EMPTY_CARD = "[More Information Needed]"  # what the library's form for a model card is full of
 
 
 @dataclass
@@ -101,6 +104,8 @@ class VideoBertPreTrainedModel(BertPreTrainedModel):
     # Without BERT's own entry for the embeddings: FSDP shards each of these by itself, but a tied table belongs to the
     # vocabulary head too.
     _no_split_modules = ["BertLayer"]
+    # Loaded for one task, a model leaves out the heads of others, which is no news. What is missing is always told.
+    _keys_to_ignore_on_load_unexpected = [r"^(cloze_head|alignment_head|classifier)\.", r"pooler\."]
 
     def tie_weights(self, *args, **kwargs):
         """Tie, then freeze: the last step after weights are made or loaded, and loading forgets what was frozen."""
@@ -158,6 +163,22 @@ class VideoBertPreTrainedModel(BertPreTrainedModel):
         copy_text_weights(model, source, visual_rows(centroids, words))
         return model
 
+    def _upload_modified_files(self, working_dir, repo_id, *args, **kwargs):
+        """A push brings the card of the folder that the model is from; the library would leave an empty form."""
+        card, pushed = Path(self.name_or_path) / "README.md", Path(working_dir) / "README.md"
+        if card.is_file() and (not pushed.is_file() or EMPTY_CARD in pushed.read_text(encoding="utf-8")):
+            # What the card's code loads is what the repository is called.
+            text = re.sub(
+                r'from_pretrained\("[^"]*"', f'from_pretrained("{repo_id}"', card.read_text(encoding="utf-8")
+            )
+            pushed.write_text(text, encoding="utf-8")
+        return super()._upload_modified_files(working_dir, repo_id, *args, **kwargs)
+
+    def token_types(self, input_ids: torch.LongTensor) -> torch.LongTensor:
+        """What the ids tell of token types: 1 for visual tokens, 0 for all others, `[MASK]` among them."""
+        first = self.config.visual_token_offset
+        return ((input_ids >= first) & (input_ids < first + self.config.codebook_size)).long()
+
     def resize_token_embeddings(self, *args, **kwargs) -> nn.Module:
         """As in transformers. Rows go at the end, and with them the last visual tokens."""
         embeddings = super().resize_token_embeddings(*args, **kwargs)
@@ -211,7 +232,9 @@ class VideoBertModel(VideoBertPreTrainedModel, BertModel):
         Args:
             input_ids (`torch.LongTensor` of shape (B, L)): ids of the joint vocabulary.
             attention_mask (`torch.Tensor` of shape (B, L), *optional*): 0 on padding.
-            token_type_ids (`torch.LongTensor` of shape (B, L), *optional*): 0 language, 1 vision; all 0 if not given.
+            token_type_ids (`torch.LongTensor` of shape (B, L), *optional*):
+                0 language, 1 vision. If not given, visual tokens are vision; a `[MASK]` in the place of one must be
+                told, and so must everything with `inputs_embeds`, where all are 0.
             position_ids (`torch.LongTensor` of shape (B, L), *optional*): 0 … L − 1 if not given.
             inputs_embeds (`torch.Tensor` of shape (B, L, H), *optional*): instead of `input_ids`.
             sequence_ids (`torch.LongTensor` of shape (B, L), *optional*):
@@ -233,6 +256,8 @@ class VideoBertModel(VideoBertPreTrainedModel, BertModel):
                 )
             attention_mask = self._packed_mask(sequence_ids)
             position_ids = positions_in_sequence(sequence_ids) if position_ids is None else position_ids
+        if token_type_ids is None and input_ids is not None:
+            token_type_ids = self.token_types(input_ids)
         self._check_inputs(input_ids, token_type_ids, position_ids, inputs_embeds)
         return super().forward(
             input_ids=input_ids,
@@ -523,7 +548,7 @@ class VideoBertForVideoClassification(VideoBertPreTrainedModel):
         """
         Args:
             input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds:
-                as in [`VideoBertModel.forward`]; without `token_type_ids` it is the visual tokens that are vision.
+                as in [`VideoBertModel.forward`].
             labels (`torch.Tensor` of shape (B,), *optional*):
                 the actions' numbers, or whatever `config.problem_type` asks for.
 
@@ -537,7 +562,7 @@ class VideoBertForVideoClassification(VideoBertPreTrainedModel):
         if kwargs.get("sequence_ids") is not None:
             raise ValueError("sequence_ids are given; a row to classify holds one example, allowed is attention_mask.")
         if token_type_ids is None and input_ids is not None:
-            token_type_ids = (input_ids >= self.config.visual_token_offset).long()
+            token_type_ids = self.token_types(input_ids)
         outputs = self.videobert(
             input_ids=input_ids,
             attention_mask=attention_mask,

@@ -18,6 +18,7 @@ from .video_processing_videobert import VideoBertVideoProcessor
 for model_class in (I3DModel, S3DModel, VisualCodebook):
     AutoConfig.register(model_class.config_class.model_type, model_class.config_class, exist_ok=True)
     AutoModel.register(model_class.config_class, model_class, exist_ok=True)
+for model_class in (I3DModel, S3DModel):
     # So that saving one copies the code beside it.
     model_class.config_class.register_for_auto_class()
     model_class.register_for_auto_class("AutoModel")

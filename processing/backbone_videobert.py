@@ -7,7 +7,8 @@ from contextlib import contextmanager
 import torch
 from torch.nn.functional import normalize
 
-from .network_videobert import Network, load_pixels, shortest_edge, split_backbone
+from .names_videobert import split_backbone
+from .network_videobert import Network, load_pixels, shortest_edge
 
 
 class FeatureError(ValueError):

@@ -306,3 +306,8 @@ def check_finite(rows, first_clip=0):
             f"The feature of clip {first_clip + bad[0].item()} holds NaN or infinity; "
             "only finite features have a visual id."
         )
+
+
+# Here, so that one that came by remote code, too, copies its code when it is saved.
+VisualCodebookConfig.register_for_auto_class()
+VisualCodebook.register_for_auto_class("AutoModel")

@@ -7,6 +7,7 @@ import torch
 from transformers import AutoImageProcessor, AutoModel, AutoVideoProcessor, PreTrainedConfig
 
 from .i3d_videobert import I3DModel
+from .names_videobert import is_folder
 from .s3d_videobert import S3D_PIXELS, S3DModel
 from .video_processing_videobert import VideoBertVideoProcessor
 
@@ -17,46 +18,29 @@ UNUSED_WEIGHTS = ("pooler", "predictor", "mask_token")
 IMAGE_FRAMES = 6
 
 
-def split_backbone(backbone):
-    """The networks that a backbone's id names.
+def model_type(name: str, argument: str = "backbone") -> str | None:
+    """The kind of model that a Hub id or folder holds, in transformers' words.
 
     Args:
-        backbone (`str`): Hub ids or folders joined by `+`. An image network may have options behind a colon:
-            `frames=N`, how many frames of a clip it looks at, and `change`, that its feature also tells how they
-            change: `torchvision/s3d+facebook/dinov2-base:frames=9,change`.
+        name (`str`): The Hub id or folder.
+        argument (`str`, *optional*, defaults to `"backbone"`): Which argument of the processor named it, for messages.
 
     Returns:
-        `list[tuple[str, dict]]`: Id or folder, and options, of each network.
+        `str`: The kind; `None` where it does not say.
 
     Raises:
-        ValueError: A part without a name, or an option that does not exist.
+        ValueError: There is no such model.
     """
-    backbone, networks = str(backbone), []
-    for part in [backbone] if Path(backbone).is_dir() else backbone.split("+"):
-        name, colon, settings = part.strip().rpartition(":")
-        if not colon or "/" in settings or "\\" in settings:  # the colon of a drive
-            name, settings = part.strip(), ""
-        options = {}
-        for setting in filter(None, settings.split(",")):
-            key, _, value = setting.partition("=")
-            if key == "frames" and value.isdecimal() and int(value) > 0:
-                options["frames"] = int(value)
-            elif setting == "change":
-                options["change"] = True
-            else:
-                raise ValueError(f"{setting!r} in the backbone {backbone!r} is neither frames=NUMBER nor change.")
-        if not name:
-            raise ValueError(f"The backbone {backbone!r} has a part without a name; write NETWORK or NETWORK+NETWORK.")
-        networks.append((name, options))
-    return networks
-
-
-def model_type(name):
-    """The kind of model that a Hub id or folder holds, in transformers' words; `None` where it does not say."""
     try:
         settings, _ = PreTrainedConfig.get_config_dict(name)
     except (OSError, ValueError) as error:
-        raise ValueError(f"{name} is no model that can be loaded: {first_line(error)}") from error
+        # The library takes a folder that is not there for a strange Hub id.
+        gone = is_folder(name) and not Path(name).is_dir()
+        reason = "there is no such folder" if gone else first_line(error)
+        raise ValueError(
+            f"{name} is no model that can be loaded ({reason}); pass a Hub id or folder that is one to "
+            f"from_pretrained, as {argument}=…"
+        ) from error
     return settings.get("model_type")
 
 
@@ -88,7 +72,7 @@ def shortest_edge(processor, name):
 def load_model(name, dtype):
     """A network and the names of the weights that its checkpoint lacks, all of them without use here."""
     if name == TORCHVISION_S3D:
-        return S3DModel.from_torchvision().to(getattr(torch, dtype)), set()
+        return S3DModel.from_torchvision().to(getattr(torch, str(dtype).removeprefix("torch."))), set()
     network = OURS.get(model_type(name), AutoModel)
     try:
         model, info = network.from_pretrained(name, dtype=dtype, output_loading_info=True)

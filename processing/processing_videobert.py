@@ -1,19 +1,24 @@
 """The one door for users: text and videos in, the joint sequence of words and visual tokens out."""
 
+import operator
 import os
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
 import torch
-from transformers import AutoTokenizer, BatchFeature, ProcessorMixin
+from transformers import AutoModel, AutoTokenizer, BatchFeature, PreTrainedConfig, ProcessorMixin
 from transformers.processing_utils import ProcessingKwargs, Unpack
+from transformers.tokenization_utils_base import TextInput
 from transformers.utils import logging
+from transformers.video_utils import VideoInput
 
 from .backbone_videobert import Backbone, FeatureError, load_preprocessing
 from .codebook_videobert import VisualCodebook
 from .media_videobert import MISSING_SECONDS, SAMPLE_RATE, MediaError, open_media
-from .sequence_videobert import JOIN_TOKEN, joint_sequence, joint_tokenizer, visual_token
+from .names_videobert import is_on_this_machine, local_name, model_name, saved_name
+from .network_videobert import model_type
+from .sequence_videobert import joint_sequence, joint_tokenizer, sequence_ids, visual_token
 from .speech_videobert import SpeechRecognizer
 from .subtitles_videobert import read_subtitles
 from .video_processing_videobert import VideoBertVideoProcessor
@@ -26,10 +31,12 @@ class VideoBertProcessorKwargs(ProcessingKwargs, total=False):
 
 
 NETWORKS = ("asr_model", "backbone")
+# How a network runs is a matter of the machine, not of the saved processor.
+MACHINE_OPTIONS = ("device", "dtype", "batch_size", "compile")
+# What is given anew on loading as it is; the library would copy it, which a ready-made network may not survive.
+GIVEN = ("asr_options", "backbone_options", "codebook", *NETWORKS)
 # What must not be copied or written when the rest of a processor is.
-HELD = ("codebook", "asr_options", *NETWORKS, "_recognizer", "_backbone")
-# Of the options of speech: how it is heard on this machine, which is no matter of the saved processor.
-MACHINE_OPTIONS = ("device", "dtype")
+HELD = (*GIVEN, "_recognizer", "_backbone", "_made_of")
 
 
 class VideoBertProcessor(ProcessorMixin):
@@ -45,75 +52,122 @@ class VideoBertProcessor(ProcessorMixin):
             ids as of [`Backbone`]; or a ready one.
         codebook ([`VisualCodebook`], *optional*): Feature to visual id. Saved with the processor, in `codebook/`.
         asr_options (`dict`, *optional*):
-            Options of [`SpeechRecognizer`]: `language`, `task`, `engine`, `batch_size`, and the machine's `device` and
-            `dtype`, which are not saved.
+            Options of [`SpeechRecognizer`]: `language`, `task` and `engine`, and how it runs on this machine, which is
+            not saved: `device`, `dtype`, `batch_size`.
+        backbone_options (`dict`, *optional*):
+            How the backbone runs on this machine, which is not saved: `device`, `dtype`, `batch_size` and `compile`
+            of [`Backbone`].
+
+    Options and networks that are changed later take effect with the next video.
     """
 
     valid_processor_kwargs = VideoBertProcessorKwargs
 
-    def __init__(self, video_processor, tokenizer, asr_model=None, backbone=None, codebook=None, asr_options=None):
+    def __init__(
+        self,
+        video_processor,
+        tokenizer,
+        asr_model=None,
+        backbone=None,
+        codebook=None,
+        asr_options: dict | None = None,
+        backbone_options: dict | None = None,
+    ):
         super().__init__(video_processor, tokenizer)
         self.asr_model, self.backbone, self.codebook = asr_model, backbone, codebook
-        self.asr_options = asr_options
-        # How the networks run is a matter of the machine, not of the saved processor.
-        self.device, self.dtype, self.batch_size, self.compile = None, "float32", 4, False
+        self.asr_options, self.backbone_options = asr_options, backbone_options
         self._recognizer, self._backbone = None, None
+        # By network what it was built from: whether that is still what is wanted.
+        self._made_of = {}
 
     # --- saving: the networks are referred to, the codebook's weights are ours ---------------------------------------
 
-    def to_dict(self):
+    def to_dict(self) -> dict:
         held = {name: self.__dict__.pop(name) for name in HELD}
         try:
             output = super().to_dict()
         finally:
             self.__dict__.update(held)
-        # Names the subfolder that holds the weights.
-        names = {name: named_model(getattr(self, name)) for name in NETWORKS}
         hearing = {name: value for name, value in (self.asr_options or {}).items() if name not in MACHINE_OPTIONS}
-        held = {"asr_options": hearing or None, "codebook": None if self.codebook is None else "codebook"}
-        return output | names | held
+        output |= {name: saved_name(getattr(self, name)) for name in NETWORKS}
+        # Names the subfolder that holds the weights.
+        return output | {"asr_options": hearing or None, "codebook": None if self.codebook is None else "codebook"}
 
-    def save_pretrained(self, save_directory, **kwargs):
+    def save_pretrained(self, save_directory: str | os.PathLike, **kwargs):
+        """As in transformers. The codebook is saved too; speech recogniser and backbone are referred to by name, a
+        folder of this machine by one that its owner finds again, never by the path of a home."""
         if self.codebook is not None:
             self.codebook.save_pretrained(Path(save_directory) / "codebook")
-        for name in NETWORKS:
-            if getattr(self, name) is not None and named_model(getattr(self, name)) is None:
-                logger.warning(f"The {name} is ready-made and has no name: it is not saved, give it again on loading.")
+        self._tell_of_networks()
         saved = super().save_pretrained(save_directory, **kwargs)
         # The library leaves a note on where the code lies, which a processor that was loaded does not have.
         vars(self).pop("auto_map", None)
         return saved
 
+    def _tell_of_networks(self):
+        """Says which networks others do not get with what is saved."""
+        for name in NETWORKS:
+            given = getattr(self, name)
+            if given is None:
+                continue
+            if model_name(given) is None:
+                logger.warning(f"The {name} is ready-made and has no name: it is not saved, give it again on loading.")
+            elif is_on_this_machine(given):
+                logger.warning_once(
+                    f"The {name} is a folder of this machine, saved as {saved_name(given)!r} without its weights; "
+                    f"others must pass {name}=… to from_pretrained."
+                )
+
     @classmethod
-    def from_pretrained(cls, pretrained_model_name_or_path, **kwargs):
-        # The library copies what it is given, which a ready-made network may not survive.
-        given = {name: kwargs.pop(name) for name in ("asr_options", *NETWORKS) if name in kwargs}
+    def from_pretrained(cls, pretrained_model_name_or_path: str | os.PathLike, **kwargs):
+        """As in transformers; `asr_model`, `backbone`, `codebook`, `asr_options` and `backbone_options` that are given
+        here are taken instead of the saved ones."""
+        given = {name: kwargs.pop(name) for name in GIVEN if name in kwargs}
         processor = super().from_pretrained(pretrained_model_name_or_path, **kwargs)
+        processor.asr_model, processor.backbone = local_name(processor.asr_model), local_name(processor.backbone)
         vars(processor).update(given)
         if isinstance(processor.codebook, str):
             hub = {key: kwargs[key] for key in ("cache_dir", "revision", "token", "local_files_only") if key in kwargs}
-            processor.codebook = VisualCodebook.from_pretrained(
-                pretrained_model_name_or_path, subfolder=processor.codebook, **hub
+            hub["subfolder"] = processor.codebook
+            settings, _ = PreTrainedConfig.get_config_dict(pretrained_model_name_or_path, **hub)
+            # AutoModel does not find the code of our own, which lies in the folder above; it knows what is registered.
+            ours = settings.get("model_type") == VisualCodebook.config_class.model_type
+            processor.codebook = (VisualCodebook if ours else AutoModel).from_pretrained(
+                pretrained_model_name_or_path, **hub
             )
         return processor
 
     @classmethod
-    def from_models(cls, text_model, asr_model=None, backbone=None, codebook=None, asr_options=None):
+    def from_models(
+        cls,
+        text_model: str,
+        asr_model=None,
+        backbone=None,
+        codebook=None,
+        asr_options: dict | None = None,
+        backbone_options: dict | None = None,
+    ):
         """A new processor out of models chosen by Hub id or folder.
 
         Args:
             text_model (`str`): A BERT checkpoint, for its WordPieces.
             asr_model (`str`, *optional*): A Whisper checkpoint.
-            asr_options (`dict`, *optional*): What the recogniser is to know besides, such as `{"language": "de"}`.
             backbone (`str`, *optional*): Video or image networks, as of [`Backbone`]; each prepares the clips the way
                 its own processor says.
             codebook ([`VisualCodebook`], *optional*): Without one, [`~VideoBertProcessor.add_codebook`] follows later.
+            asr_options (`dict`, *optional*): What the recogniser is to know besides, such as `{"language": "de"}`.
+            backbone_options (`dict`, *optional*): How the backbone runs, such as `{"dtype": "bfloat16"}`.
+
+        Raises:
+            ValueError: A model that cannot be found, or does not say how its clips are prepared.
         """
-        if backbone is not None and named_model(backbone) is None:
+        if backbone is not None and model_name(backbone) is None:
             raise ValueError("The ready-made backbone has no name_or_path, which says how its clips are prepared.")
-        pixels = {} if backbone is None else load_preprocessing(named_model(backbone))
+        pixels = {} if backbone is None else load_preprocessing(model_name(backbone))
         tokenizer = AutoTokenizer.from_pretrained(text_model)
-        processor = cls(VideoBertVideoProcessor(**pixels), tokenizer, asr_model, backbone, asr_options=asr_options)
+        processor = cls(
+            VideoBertVideoProcessor(**pixels), tokenizer, asr_model, backbone, None, asr_options, backbone_options
+        )
         if codebook is not None:
             processor.add_codebook(codebook)
         return processor
@@ -130,25 +184,37 @@ class VideoBertProcessor(ProcessorMixin):
         """Id of the first visual token."""
         return self.tokenizer.convert_tokens_to_ids(visual_token(0))
 
-    def __call__(self, text=None, videos=None, **kwargs: Unpack[VideoBertProcessorKwargs]):
+    def __call__(
+        self,
+        text: TextInput | list[TextInput] | None = None,
+        videos: VideoInput | None = None,
+        **kwargs: Unpack[VideoBertProcessorKwargs],
+    ) -> BatchFeature:
         """The joint sequence `[CLS] words [>] visual tokens [SEP]`, or of words or visual tokens alone.
 
         Args:
             text (`str` or `list[str]`, *optional*): One text, or one for each video.
-            videos (*optional*): One video or a list of them: a path, the bytes of a file, frames `(T, 3, H, W)`, or
-                visual ids (a list or 1-d tensor of integers) where a video has been tokenised already.
-            kwargs: `padding`, `truncation`, `max_length`, `pad_to_multiple_of`, `return_tensors`, as for tokenizers.
+            videos (*optional*):
+                One video or a list of them: a path, the bytes of a file, frames `(T, 3, H, W)`, or visual ids (a list
+                or 1-d array of integers, as in a row) where a video has been tokenised already. A video without any
+                clip has no visual ids, and its sequence is its text.
+            kwargs:
+                `padding`, `truncation`, `max_length`, `pad_to_multiple_of`, `return_tensors`, as for tokenizers. How
+                videos are looked at (`fps`, `clip_seconds`, `size`, …) is the processor's own, not a call's.
 
         Returns:
             [`BatchFeature`]: `input_ids`, `attention_mask` and `token_type_ids` (0 language, 1 vision), int64 of shape
             `(batch, length)`.
 
         Raises:
-            ValueError: Neither text nor videos, unequal numbers of them, or a visual id outside the codebook.
+            ValueError: Neither text nor videos, unequal numbers of them, a visual id outside the codebook, or other
+                options of videos than the processor's own.
         """
         if text is None and videos is None:
             raise ValueError("The processor was given neither text nor videos; it needs at least one of them.")
-        options = self._merge_kwargs(self.valid_processor_kwargs, self.tokenizer.init_kwargs, **kwargs)["text_kwargs"]
+        merged = self._merge_kwargs(self.valid_processor_kwargs, self.tokenizer.init_kwargs, **kwargs)
+        options = merged["text_kwargs"]
+        self._check_video_options(merged["videos_kwargs"], options)
         texts = None if text is None else [text] if isinstance(text, str) else list(text)
         visual_ids = None if videos is None else [self._visual_ids(video) for video in self._as_list(videos)]
         batch = len(texts if texts is not None else visual_ids)
@@ -157,9 +223,10 @@ class VideoBertProcessor(ProcessorMixin):
         words = self.tokenizer(texts, add_special_tokens=False)["input_ids"] if texts is not None else [[]] * batch
         limit = options.pop("max_length", None) or self.tokenizer.model_max_length
         rows = {"input_ids": [], "token_type_ids": []}
+        special_ids = sequence_ids(self.tokenizer)
         for text_ids, video_ids in zip(words, visual_ids if visual_ids is not None else [[]] * batch, strict=True):
             ids, types = joint_sequence(
-                text_ids, video_ids, max_length=limit if options["truncation"] else None, **self.sequence_ids()
+                text_ids, video_ids, max_length=limit if options["truncation"] else None, **special_ids
             )
             rows["input_ids"].append(ids)
             rows["token_type_ids"].append(types)
@@ -170,36 +237,41 @@ class VideoBertProcessor(ProcessorMixin):
         padded = self.tokenizer.pad(rows, **padding)
         return BatchFeature(dict(padded))
 
-    def sequence_ids(self):
-        """The ids that `joint_sequence` needs to know."""
-        return {
-            "cls_id": self.tokenizer.cls_token_id,
-            "join_id": self.tokenizer.convert_tokens_to_ids(JOIN_TOKEN),
-            "sep_id": self.tokenizer.sep_token_id,
-            "visual_token_offset": self.visual_token_offset,
-        }
+    def _check_video_options(self, options, text_options):
+        """Visual ids belong to clips as the processor cuts them; those of others would be other words."""
+        for name in options.keys() - text_options.keys():
+            if (own := getattr(self.video_processor, name, None)) != options[name]:
+                raise ValueError(
+                    f"{name}={options[name]!r} is not taken by a call, where {name} is {own!r}: visual ids belong to "
+                    "clips as the processor's video_processor cuts them."
+                )
 
     @property
-    def model_input_names(self):
+    def model_input_names(self) -> list[str]:
         return ["input_ids", "attention_mask", "token_type_ids"]
 
     @staticmethod
-    def _as_list(videos):
-        """One video becomes a list of one: a path, bytes, an array, or a flat list of visual ids."""
-        single = isinstance(videos, (str, os.PathLike, bytes)) or hasattr(videos, "read")
-        single = single or (isinstance(videos, (np.ndarray, torch.Tensor)) and videos.ndim in (1, 4))
-        single = single or (
-            isinstance(videos, (list, tuple)) and len(videos) > 0 and isinstance(videos[0], (int, np.integer))
-        )
-        return [videos] if single else list(videos)
+    def _as_list(videos) -> list:
+        """One video becomes a list of one: a path, bytes, an array, or a flat list of visual ids (or none)."""
+        if isinstance(videos, (str, os.PathLike, bytes)) or hasattr(videos, "read"):
+            return [videos]
+        if isinstance(videos, (np.ndarray, torch.Tensor)):
+            # numpy puts lists of unequal lengths into an array of objects.
+            return [videos] if videos.ndim in (1, 4) and videos.dtype != object else list(videos)
+        videos = list(videos)
+        return [videos] if not videos or isinstance(videos[0], (int, np.integer)) else videos
 
-    def _visual_ids(self, video):
+    def _visual_ids(self, video) -> list[int]:
         is_ids = isinstance(video, (list, tuple)) or (
             isinstance(video, (np.ndarray, torch.Tensor)) and video.ndim == 1
         )
         if not is_ids:
             return self._vocabulary().encode(self.features(video)).tolist()
-        ids, size = [int(i) for i in video], self._vocabulary().codebook_size
+        size = self._vocabulary().codebook_size
+        try:
+            ids = [operator.index(i) for i in video]
+        except TypeError as error:
+            raise ValueError(f"Visual ids must be integers; {video!r:.80} holds others.") from error
         for i in ids:
             if not 0 <= i < size:
                 raise ValueError(f"Visual id {i} is outside the codebook, whose ids are 0 to {size - 1}.")
@@ -343,23 +415,48 @@ class VideoBertProcessor(ProcessorMixin):
             )
         return self.codebook
 
-    def _speech(self):
-        if self._recognizer is None:
-            if self.asr_model is None:
-                raise ValueError("The processor has no asr_model; give the id or folder of a Whisper checkpoint.")
-            options = {"device": self.device} | (self.asr_options or {})
-            self._recognizer = SpeechRecognizer(self.asr_model, **options)
+    def _speech(self) -> SpeechRecognizer:
+        wanted = (self.asr_model, dict(self.asr_options or {}))
+        if self._recognizer is None or self._made_of.get("asr_model", wanted) != wanted:
+            self._recognizer = self._build_recognizer(*wanted)
+            self._made_of["asr_model"] = wanted
         return self._recognizer
 
-    def _network(self):
-        if self._backbone is None:
-            if self.backbone is None:
-                raise ValueError("The processor has no backbone; give the id or folder of a video network.")
-            if hasattr(self.backbone, "features"):  # ready-made
-                self._backbone = self.backbone
-            else:
-                self._backbone = Backbone(self.backbone, self.device, self.dtype, self.batch_size, self.compile)
+    def _network(self) -> Backbone:
+        wanted = (self.backbone, dict(self.backbone_options or {}))
+        if self._backbone is None or self._made_of.get("backbone", wanted) != wanted:
+            self._backbone = self._build_backbone(*wanted)
+            self._made_of["backbone"] = wanted
         return self._backbone
+
+    def _build_recognizer(self, asr_model, options) -> SpeechRecognizer:
+        if asr_model is None:
+            raise ValueError("The processor has no asr_model; give the id or folder of a Whisper checkpoint.")
+        if not isinstance(asr_model, (str, os.PathLike)):
+            self._refuse_ready_made("asr_model", options.keys() & {"device", "dtype"})
+        elif options.get("engine", "transformers") == "transformers":
+            model_type(os.fspath(asr_model), "asr_model")  # said before the work on the pictures
+        return SpeechRecognizer(asr_model, **options)
+
+    def _build_backbone(self, backbone, options) -> Backbone:
+        if backbone is None:
+            raise ValueError("The processor has no backbone; give the id or folder of a video network.")
+        if unknown := options.keys() - set(MACHINE_OPTIONS):
+            raise ValueError(
+                f"backbone_options hold {', '.join(sorted(unknown))}; allowed are {', '.join(MACHINE_OPTIONS)}."
+            )
+        if not hasattr(backbone, "features"):
+            return Backbone(backbone, **options)
+        self._refuse_ready_made("backbone", options)
+        return backbone
+
+    @staticmethod
+    def _refuse_ready_made(name, options):
+        if options:
+            raise ValueError(
+                f"The {name} is ready-made; {', '.join(sorted(options))} must be chosen where it is made, not in the "
+                "processor's options."
+            )
 
 
 def until_damage(stream, problems):
@@ -407,11 +504,3 @@ def _subtitle_zero(media):
         with suppress(MediaError):  # of a broken sound stream, which subtitles make up for
             sound = float(media.sound_header().begin_stream_seconds or 0)
     return media.begin - min(media.begin, sound)
-
-
-def named_model(model):
-    """The id or folder of a model that may be given ready-made, by which it can be loaded again; `None` if it does not
-    know where it is from."""
-    model = getattr(model, "model", model)
-    name = getattr(model, "name_or_path", model)
-    return os.fspath(name) if isinstance(name, (str, os.PathLike)) else None

@@ -1,25 +1,30 @@
 """The joint vocabulary, and how words and visual tokens become one sequence: the single place that knows both."""
 
+from collections.abc import Sequence
+
 from tokenizers import AddedToken
 from transformers import BertTokenizer
 
 JOIN_TOKEN = "[>]"
 JOIN_SLOT = "[unused0]"
+# A label that asks nothing: of a token that need not be predicted, of an example that is not asked about alignment.
+IGNORED = -100
 
 
-def visual_token(visual_id):
+def visual_token(visual_id: int) -> str:
     """The written form of a visual id, `<v_00042>`."""
     return f"<v_{visual_id:05d}>"
 
 
-def joint_tokenizer(text_tokenizer, codebook_size):
+def joint_tokenizer(text_tokenizer: BertTokenizer, codebook_size: int) -> BertTokenizer:
     """Puts words and visual tokens in one vocabulary (paper, section 3.2).
 
     `[>]` takes the unused slot `[unused0]`, so every row of a text checkpoint keeps its place; visual id i becomes
     token `<v_i>` with id `len(text vocabulary) + i`.
 
     Args:
-        text_tokenizer ([`BertTokenizer`]): The tokenizer of the text checkpoint.
+        text_tokenizer ([`BertTokenizer`]):
+            The tokenizer of the text checkpoint, or a joint one, whose visual tokens are replaced.
         codebook_size (`int`): How many visual ids there are.
 
     Returns:
@@ -33,6 +38,9 @@ def joint_tokenizer(text_tokenizer, codebook_size):
             f"The text tokenizer is a {type(text_tokenizer).__name__}; VideoBERT starts from a BertTokenizer."
         )
     vocab = text_tokenizer.get_vocab()
+    if (first := vocab.get(visual_token(0))) is not None:  # a joint one: its visual tokens give way to the new ones
+        vocab = {token: number for token, number in vocab.items() if number < first}
+        vocab[JOIN_SLOT] = vocab.pop(JOIN_TOKEN)
     if JOIN_SLOT not in vocab:
         raise ValueError(
             f"The text tokenizer's vocabulary of {len(vocab)} has no {JOIN_SLOT}, the slot of the join token."
@@ -46,14 +54,43 @@ def joint_tokenizer(text_tokenizer, codebook_size):
         strip_accents=text_tokenizer.strip_accents,
         extra_special_tokens=[JOIN_TOKEN],
         model_max_length=512,
+        # BERT's token types would be those of two texts, all 0 here; without any the model goes by the ids.
+        model_input_names=["input_ids", "attention_mask"],
     )
     tokenizer.add_tokens([AddedToken(visual_token(i), normalized=False) for i in range(codebook_size)])
     return tokenizer
 
 
-def joint_sequence(text_ids, visual_ids, cls_id, join_id, sep_id, visual_token_offset, max_length=None):
+def sequence_ids(tokenizer: BertTokenizer) -> dict[str, int]:
+    """The ids that [`joint_sequence`] needs to know.
+
+    Args:
+        tokenizer ([`BertTokenizer`]): The joint vocabulary of [`joint_tokenizer`].
+
+    Returns:
+        `dict[str, int]`: `cls_id`, `join_id`, `sep_id` and `visual_token_offset`.
+
+    Raises:
+        ValueError: The tokenizer does not know one of these tokens.
     """
-    Lay out words and visual ids as one sequence (paper, section 3.2).
+    tokens = {"cls_id": "[CLS]", "join_id": JOIN_TOKEN, "sep_id": "[SEP]", "visual_token_offset": visual_token(0)}
+    ids = {name: tokenizer.convert_tokens_to_ids(token) for name, token in tokens.items()}
+    for name, token in tokens.items():
+        if ids[name] in (None, tokenizer.unk_token_id):
+            raise ValueError(f"The tokenizer does not know {token!r}; joint_tokenizer makes one that does.")
+    return ids
+
+
+def joint_sequence(
+    text_ids: Sequence[int],
+    visual_ids: Sequence[int],
+    cls_id: int,
+    join_id: int,
+    sep_id: int,
+    visual_token_offset: int,
+    max_length: int | None = None,
+) -> tuple[list[int], list[int]]:
+    """Lay out words and visual ids as one sequence (paper, section 3.2).
 
     Both: `[CLS] w1 … wn [>] v1 … vm [SEP]`. Words alone: `[CLS] w1 … wn [SEP]`. Video alone: `[CLS] v1 … vm [SEP]`.
     There is one `[SEP]`, because the whole is one sentence. The special tokens count as language (token type 0).
@@ -62,19 +99,19 @@ def joint_sequence(text_ids, visual_ids, cls_id, join_id, sep_id, visual_token_o
     goes to the other. What is cut is cut at the end.
 
     Args:
-        text_ids (`Sequence[int]`): n WordPiece ids without special tokens, may be empty.
-        visual_ids (`Sequence[int]`): m visual ids, 0 … codebook_size − 1, may be empty.
-        cls_id (`int`): id of `[CLS]`.
-        join_id (`int`): id of the join token `[>]`.
-        sep_id (`int`): id of `[SEP]`.
-        visual_token_offset (`int`): id of the first visual token; visual id i becomes `visual_token_offset + i`.
-        max_length (`int`, *optional*): longest sequence allowed, special tokens included. `None` cuts nothing.
+        text_ids (`Sequence[int]`): WordPiece ids w1 … wn without special tokens, may be empty.
+        visual_ids (`Sequence[int]`): Visual ids v1 … vm, 0 … codebook_size − 1, may be empty.
+        cls_id (`int`): Id of `[CLS]`.
+        join_id (`int`): Id of the join token `[>]`.
+        sep_id (`int`): Id of `[SEP]`.
+        visual_token_offset (`int`): Id of the first visual token; visual id i becomes `visual_token_offset + i`.
+        max_length (`int`, *optional*): Longest sequence allowed, special tokens included. `None` cuts nothing.
 
     Returns:
         `tuple[list[int], list[int]]`: `input_ids` and `token_type_ids` (0 language, 1 vision), equally long.
 
     Raises:
-        `ValueError`: `max_length` has no room for the special tokens and one token of each modality given.
+        ValueError: `max_length` has no room for the special tokens and one token of each modality given.
     """
     words, vision = list(text_ids), [visual_token_offset + int(visual_id) for visual_id in visual_ids]
     join = [join_id] if words and vision else []

@@ -12,6 +12,7 @@ import math
 import os
 from collections import deque
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 from transformers import pipeline
@@ -26,6 +27,11 @@ TASKS = ("transcribe", "translate")
 # times as many tokens for a word: there the checkpoint's own bound holds.
 MAX_TOKENS = 228
 PROMPT_TOKENS = 4  # start, language, task, times
+# Notes of the library, and who says them.
+LIBRARY_NOTES = {
+    "Passing `generation_config` together with": "transformers.generation.utils",
+    "attention does not support `output_attentions=True`": "transformers.integrations.sdpa_attention",
+}
 # A bar for what is over sooner would only flicker.
 BAR_DELAY = 5
 
@@ -229,8 +235,9 @@ def transformers_engine(recognizer: SpeechRecognizer):
     def recognize(waveforms):
         inputs = ({"raw": waveform, "sampling_rate": SAMPLE_RATE} for waveform in waveforms)
         batch_size = recognizer.batch_size
-        for output in asr(inputs, batch_size=batch_size, return_timestamps=times, generate_kwargs=options):
-            yield output["chunks"]
+        with without_library_notes():
+            for output in asr(inputs, batch_size=batch_size, return_timestamps=times, generate_kwargs=options):
+                yield output["chunks"]
 
     return recognize
 
@@ -245,6 +252,23 @@ def keep_fast_encoder(model):
     for module in model.get_encoder().modules():
         if hasattr(module, "config"):
             module.config = own
+
+
+@contextmanager
+def without_library_notes():
+    """Leaves out what the library says about its own pipeline, which nobody who hears a video can change."""
+
+    def concerns_somebody(record):
+        return not any(note in record.getMessage() for note in LIBRARY_NOTES)
+
+    loggers = [logging.get_logger(name) for name in LIBRARY_NOTES.values()]
+    for logger in loggers:
+        logger.addFilter(concerns_somebody)
+    try:
+        yield
+    finally:
+        for logger in loggers:
+            logger.removeFilter(concerns_somebody)
 
 
 def faster_whisper_engine(recognizer: SpeechRecognizer):

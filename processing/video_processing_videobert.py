@@ -53,10 +53,11 @@ class VideoBertVideoProcessor(BaseVideoProcessor):
 
     def __init__(self, **kwargs: Unpack[VideoBertVideoProcessorKwargs]):
         super().__init__(**kwargs)
-        if self.clip_seconds <= 0 or self.fps <= 0 or round(self.clip_seconds * self.fps) < 1:
+        numbers = [isinstance(value, (int, float)) and value > 0 for value in (self.clip_seconds, self.fps)]
+        if not all(numbers) or round(self.clip_seconds * self.fps) < 1:
             raise ValueError(
-                f"clip_seconds={self.clip_seconds} and fps={self.fps} give no frames; both must be positive and their "
-                "product at least 1"
+                f"clip_seconds={self.clip_seconds} and fps={self.fps} give no frames; both must be positive "
+                "numbers and their product at least 1"
             )
 
     @property

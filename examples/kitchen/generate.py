@@ -28,6 +28,8 @@ import numpy as np
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from endings import end_in_a_sentence
+
 from kitchen.motions import close_up, prepare, work
 from kitchen.recipes import narrate, plan_steps, truth_line
 from kitchen.scene import REACH, SIDE, Sprite, draw_kitchen, light_of, photograph
@@ -206,4 +208,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with end_in_a_sentence():
+        main()

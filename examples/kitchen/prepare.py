@@ -22,6 +22,8 @@ from datasets import Dataset, concatenate_datasets
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from endings import end_in_a_sentence
+
 from kitchen.generate import generate
 from kitchen.weights import weights_folder
 from processing import VideoBertProcessor, VisualCodebook
@@ -96,8 +98,8 @@ def prepare_kitchen(
         str(asr_model or weights_folder("whisper-tiny.en")),
         str(backbone or weights_folder("i3d-kinetics400")),
         codebook=None if from_scratch else VisualCodebook.from_pretrained(KEPT / "codebook"),
+        backbone_options={"dtype": dtype},
     )
-    processor.dtype = dtype
     work_dir = work_dir / f"seed_{seed}"
     lines = make_videos(work_dir / "videos", counts, seed, workers)
     videos, rows = {}, {}
@@ -144,4 +146,5 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    with end_in_a_sentence():
+        main()

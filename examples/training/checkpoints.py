@@ -49,8 +49,7 @@ def checksum(path: Path) -> str:
 
 
 def read_settings(folder: Path) -> dict:
-    """
-    The settings of the run that wrote a checkpoint, after every file was compared with its checksum.
+    """The settings of the run that wrote a checkpoint, after every file was compared with its checksum.
 
     Args:
         folder (`Path`):
@@ -77,8 +76,7 @@ def read_settings(folder: Path) -> dict:
 
 
 def choose_checkpoint(folder: Path, wanted: str) -> tuple[Path, dict]:
-    """
-    The whole checkpoint to go on from.
+    """The whole checkpoint to go on from.
 
     Args:
         folder (`Path`):
@@ -104,8 +102,7 @@ def choose_checkpoint(folder: Path, wanted: str) -> tuple[Path, dict]:
 
 
 def refuse_other_settings(then: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    """
-    Refuse to go on with settings that give other numbers than the run began with.
+    """Refuse to go on with settings that give other numbers than the run began with.
 
     Args:
         then (`Mapping[str, Any]`):
@@ -143,8 +140,7 @@ def put_aside(paths: list[Path]) -> None:
 
 
 class Checkpoints:
-    """
-    Writes and reads the checkpoints of one run.
+    """Writes and reads the checkpoints of one run.
 
     Args:
         folder (`Path`):
@@ -172,8 +168,7 @@ class Checkpoints:
         self.accelerator.wait_for_everyone()
 
     def resume(self, wanted: str) -> dict:
-        """
-        Load a checkpoint; later ones in the same folder, which this run will write again, are put aside.
+        """Load a checkpoint; later ones in the same folder, which this run will write again, are put aside.
 
         Args:
             wanted (`str`):
@@ -194,8 +189,7 @@ class Checkpoints:
         return progress
 
     def save(self, step: int, progress: Mapping[str, Any], best_step: int | None = None) -> None:
-        """
-        Write `step_<n>`, then remove all but the newest and the best.
+        """Write `step_<n>`, then remove all but the newest and the best.
 
         Args:
             step (`int`):

@@ -19,8 +19,7 @@ from .watching import Progress, Watch
 
 
 class Loop:
-    """
-    Trains a model until its last step, or until it gets no better.
+    """Trains a model until its last step, or until it gets no better.
 
     Args:
         accelerator (`Accelerator`):

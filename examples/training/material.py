@@ -9,8 +9,8 @@ from pathlib import Path
 
 import datasets
 
-from processing import VideoBertProcessor, find_subtitles
-from processing.corpus import build_corpus, find_videos, held_out_ids, read_rows
+from processing import VideoBertProcessor, VisualCodebook, find_subtitles
+from processing.corpus import build_corpus, check_rows, find_videos, held_out_ids, read_rows
 from processing.evaluation import read_truth
 from processing.training_data import REGIMES, AlignmentPairs, SegmentDataset, VideoBertDataCollator
 
@@ -19,8 +19,7 @@ from .options import ModelOptions, Options
 
 @dataclass
 class Material:
-    """
-    What is learned from.
+    """What is learned from.
 
     Args:
         train_rows, test_rows (`datasets.Dataset`):
@@ -66,13 +65,15 @@ def own_material(options: Options) -> Material:
     videos = find_videos(data.videos) if data.videos else {}
     if data.corpus:
         processor, rows = VideoBertProcessor.from_pretrained(data.processor), read_rows(data.corpus)
+        if data.codebook:
+            processor.add_codebook(VisualCodebook.from_pretrained(data.codebook))
     else:
-        processor = make_processor(options.models)
+        processor = make_processor(options.models, data.codebook)
         rows = build_corpus(
             videos,
             processor,
             options.running.output_dir / "corpus",
-            fit_on=lambda readable: readable - held_out_ids(readable, data.test_share),
+            held_out_share=data.test_share,
             levels=options.models.levels,
             branches=options.models.branches,
             seed=options.optimisation.seed,
@@ -80,6 +81,7 @@ def own_material(options: Options) -> Material:
         )
         # The rows are of no use without it, should training be stopped.
         processor.save_pretrained(options.running.output_dir)
+    check_rows(rows, processor)
     for row in rows.filter(lambda row: bool(row["error"])):
         print(f"damaged: {row['error']}", file=sys.stderr)
     good = rows.filter(lambda row: bool(row["sentences"] or row["visual_ids"]))
@@ -94,16 +96,19 @@ def own_material(options: Options) -> Material:
     return Material(train_rows, test_rows, processor, read_truth(data.truth) if data.truth else {}, videos)
 
 
-def make_processor(models: ModelOptions) -> VideoBertProcessor:
-    """A processor of the models that the options name."""
+def make_processor(models: ModelOptions, codebook: Path | None = None) -> VideoBertProcessor:
+    """A processor of the models that the options name; without a codebook, building the corpus fits one."""
     hearing = {"language": models.language, "task": models.asr_task, "engine": models.asr_engine}
     hearing = {name: value for name, value in hearing.items() if value is not None}
-    processor = VideoBertProcessor.from_models(
-        models.text_model, models.asr_model, models.backbone, asr_options=hearing or None
+    looking = {"dtype": models.backbone_dtype, "batch_size": models.backbone_batch_size}
+    return VideoBertProcessor.from_models(
+        models.text_model,
+        models.asr_model,
+        models.backbone,
+        codebook=VisualCodebook.from_pretrained(codebook) if codebook else None,
+        asr_options=hearing or None,
+        backbone_options=looking | {"compile": models.compile_backbone},
     )
-    processor.dtype, processor.batch_size = models.backbone_dtype, models.backbone_batch_size
-    processor.compile = models.compile_backbone
-    return processor
 
 
 def subtitles_of(videos: Mapping[str, Path], models: ModelOptions):

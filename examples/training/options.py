@@ -72,6 +72,7 @@ class ModelOptions:
     levels: int = option(4, "depth of the codebook, for --videos")
     branches: int = option(12, "children of a node of the codebook, for --videos")
     freeze_input_embeddings: bool = option(True, "leave the table of token embeddings as it comes")
+    license: str | None = option(None, "of the trained weights, for the model card: apache-2.0")
 
 
 @dataclass
@@ -172,11 +173,15 @@ class Options:
         values = {name: value for group in asdict(self).values() for name, value in group.items()}
         return {name: value for name, value in values.items() if isinstance(value, (int, float, str))}
 
+    def recipe(self) -> dict[str, Any]:
+        """How it is trained, for the model card; not where things lie, nor how fast it goes."""
+        values = asdict(self.objectives) | asdict(self.segments) | asdict(self.optimisation)
+        return values | {"freeze_input_embeddings": self.models.freeze_input_embeddings}
+
     def determining(self) -> dict[str, Any]:
         """The options that a run's numbers depend on, besides what it learns from: a resumed run needs them equal."""
-        values = asdict(self.objectives) | asdict(self.segments) | asdict(self.optimisation)
-        values |= {"test_share": self.data.test_share, "freeze_input_embeddings": self.models.freeze_input_embeddings}
-        return values | {"attn_implementation": self.running.attn_implementation, "layout": self.running.layout}
+        running = {"attn_implementation": self.running.attn_implementation, "layout": self.running.layout}
+        return self.recipe() | running | {"test_share": self.data.test_share}
 
     def alignment_step(self) -> int:
         """The step at which alignment begins."""
@@ -185,8 +190,7 @@ class Options:
 
 
 def config_arguments(path: Path, names: Sequence[str]) -> list[str]:
-    """
-    A file of options as words of a command line, so that both are checked alike.
+    """A file of options as words of a command line, so that both are checked alike.
 
     Args:
         path (`Path`):
@@ -218,8 +222,7 @@ def config_arguments(path: Path, names: Sequence[str]) -> list[str]:
 
 
 def parse_options(arguments: list[str] | None = None, description: str | None = None) -> Options:
-    """
-    The options of a run: the defaults, above them the kitchen's where it is learned from, then those of `--config`,
+    """The options of a run: the defaults, above them the kitchen's where it is learned from, then those of `--config`,
     then the command line.
 
     Args:
@@ -254,8 +257,7 @@ def parse_options(arguments: list[str] | None = None, description: str | None = 
 
 
 def check_options(options: Options) -> None:
-    """
-    Refuse what contradicts itself.
+    """Refuse what contradicts itself.
 
     Args:
         options ([`Options`]):

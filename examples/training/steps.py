@@ -33,8 +33,7 @@ def rate_factor(step: int, warmup_steps: int, max_steps: int) -> float:
 
 @dataclass
 class StepResult:
-    """
-    What came of a step.
+    """What came of a step.
 
     Args:
         loss (`float`):
@@ -72,8 +71,7 @@ def count_tokens(batch: dict[str, torch.Tensor]) -> torch.Tensor:
 
 
 def training_step(accelerator: Accelerator, model, optimizer, window: list[dict], max_grad_norm: float) -> StepResult:
-    """
-    One step over a window of micro-batches.
+    """One step over a window of micro-batches.
 
     What is asked weighs the same in whichever micro-batch and process it lies: each sum is divided by the count of
     the whole window over all processes. A mean of means would let a token in a short batch count more.
@@ -125,8 +123,7 @@ def training_step(accelerator: Accelerator, model, optimizer, window: list[dict]
 
 @torch.no_grad()
 def evaluate(accelerator: Accelerator, model, batches: Iterable[dict]) -> dict[str, float]:
-    """
-    Loss and accuracy of each objective on held-out examples, everything that is asked weighing the same.
+    """Loss and accuracy of each objective on held-out examples, everything that is asked weighing the same.
 
     A token is named among those of the joint vocabulary, or of its own modality if the model is trained so.
 

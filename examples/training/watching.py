@@ -18,8 +18,7 @@ BETTER_IF_LOWER = "loss"
 
 @dataclass
 class Progress:
-    """
-    Where training stands and what it measured on the way; saved in every checkpoint.
+    """Where training stands and what it measured on the way; saved in every checkpoint.
 
     Args:
         step (`int`, *optional*, defaults to 0):
@@ -92,8 +91,7 @@ class Progress:
         return means
 
     def judge_look(self, figures: dict[str, float], watched: str | None) -> bool:
-        """
-        Keep the figures of a look at held-out examples.
+        """Keep the figures of a look at held-out examples.
 
         Args:
             figures (`dict[str, float]`):
@@ -122,8 +120,7 @@ class Progress:
 
 
 class Watch:
-    """
-    Measures speed and waiting, and shows them with the losses.
+    """Measures speed and waiting, and shows them with the losses.
 
     Args:
         accelerator (`Accelerator`):

@@ -2,5 +2,6 @@
 
 from .fitting import fit_codebook
 from .report import codebook_report
+from .saving import check_record, load_codebook
 
-__all__ = ["codebook_report", "fit_codebook"]
+__all__ = ["check_record", "codebook_report", "fit_codebook", "load_codebook"]

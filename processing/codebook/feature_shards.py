@@ -1,19 +1,22 @@
 """Features for a codebook fit, from memory or from Parquet shards: read piece by piece, never held whole."""
 
+from __future__ import annotations
+
 import functools
 import hashlib
 import json
-import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from os import PathLike
 from pathlib import Path
-from uuid import uuid4
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import torch
-from accelerate.utils import tqdm
 
+Shards = str | PathLike | Sequence[str | PathLike]  # Parquet files, or folders of them
 BLOCK_ROWS = 1024  # clips read and compared at once: 1024-wide ones, 4 MB a core, stay in the processor's cache
 
 
@@ -21,13 +24,14 @@ class FeatureArray:
     """Features in memory, with the interface of [`FeatureShards`].
 
     Args:
-        array (`torch.Tensor` or `numpy.ndarray` of shape `(clips, feature_size)`): The features; they are not copied.
+        array (`torch.Tensor` or `numpy.ndarray` of shape `(clips, feature_size)`):
+            The features; they are not copied.
 
     Raises:
         ValueError: Another shape, or no clip.
     """
 
-    def __init__(self, array):
+    def __init__(self, array: torch.Tensor | np.ndarray):
         self.array = torch.as_tensor(array)
         if self.array.ndim != 2 or not self.array.numel():
             raise ValueError(
@@ -37,13 +41,13 @@ class FeatureArray:
         self.feature_size = self.array.shape[1]
         self.num_pieces = -(-len(self.array) // BLOCK_ROWS)
 
-    def name(self, piece):
+    def name(self, piece: int) -> str:
         return "features in memory"
 
-    def read(self, piece):
+    def read(self, piece: int) -> Iterator[torch.Tensor]:
         yield self.array[piece * BLOCK_ROWS : (piece + 1) * BLOCK_ROWS].cpu()
 
-    def take(self, rows, sizes):
+    def take(self, rows: np.ndarray, sizes: Sequence[int]) -> Iterator[torch.Tensor]:
         for part in torch.from_numpy(rows).split(BLOCK_ROWS):
             yield self.array.index_select(0, part.to(self.array.device)).cpu()
 
@@ -52,16 +56,24 @@ class FeatureShards:
     """Features in Parquet files; a row holds those of a video's clips (a list of lists) or of one clip (a list).
 
     Args:
-        shards (path or list of paths): Parquet files, or folders of them.
-        rows (sequence of `int`, *optional*): Read only the rows with these numbers, counted through all files.
-        column (`str`): The column of the features.
+        shards (path or list of paths):
+            Parquet files, or folders of them.
+        rows (sequence of `int`, *optional*):
+            Read only the rows with these numbers, counted through all files.
+        column (`str`):
+            The column of the features.
 
     Raises:
         ValueError: No shard, one that is no Parquet file, or one without such a column; when they are read, features
             of unequal width.
     """
 
-    def __init__(self, shards, rows=None, column="features"):
+    def __init__(
+        self,
+        shards: Shards,
+        rows: Sequence[int] | None = None,
+        column: str = "features",
+    ):
         self.column, self.rows = column, None if rows is None else np.sort(np.asarray(rows, dtype=np.int64))
         self.pieces, self._width = [], None  # file, row group, number of its first row
         self.paths, first = find_shards(shards), 0
@@ -77,7 +89,7 @@ class FeatureShards:
         self.num_pieces = len(self.pieces)
 
     @functools.cached_property
-    def feature_size(self):
+    def feature_size(self) -> int:
         """Width of a feature, which the first one tells.
 
         Raises:
@@ -91,7 +103,7 @@ class FeatureShards:
             "a codebook needs at least one."
         )
 
-    def signature(self):
+    def signature(self) -> str:
         """Tells these features from others, wherever they lie, without reading them.
 
         Returns:
@@ -105,22 +117,22 @@ class FeatureShards:
         rows = sum(footer["num_rows"] for footer in footers) if self.rows is None else len(self.rows)
         return f"{len(footers)} files, {rows} rows, {parts.hexdigest()[:16]}"
 
-    def name(self, piece):
+    def name(self, piece: int) -> str:
         path, group, _ = self.pieces[piece]
         return f"{path}, row group {group}"
 
-    def read(self, piece):
+    def read(self, piece: int) -> Iterator[torch.Tensor]:
         """The features of one piece, in order, as tensors `(clips, feature_size)` of about `BLOCK_ROWS` clips."""
         for _, block in self.read_rows(piece):
             if len(block):
                 yield from block.split(BLOCK_ROWS)
 
-    def read_rows(self, piece):
+    def read_rows(self, piece: int) -> Iterator[tuple[list[int], torch.Tensor]]:
         """The same, with how many clips each row has: a list, and the features of all of them."""
         for batch in self._batches(piece, [self.column]):
             yield self._counts(batch[self.column]), self._tensor(batch[self.column], piece)
 
-    def take(self, rows, sizes):
+    def take(self, rows: np.ndarray, sizes: Sequence[int]) -> Iterator[torch.Tensor]:
         """The features of some clips, block by block; `rows` ascending, where piece i holds `sizes[i]` clips."""
         start = 0
         for piece, size in enumerate(sizes):
@@ -132,11 +144,11 @@ class FeatureShards:
                 place += len(block)
             start += size
 
-    def sizes(self):
+    def sizes(self) -> list[int]:
         """Clips of every piece."""
         return [sum(self.counts(piece)) for piece in range(self.num_pieces)]
 
-    def clips(self):
+    def clips(self) -> Iterator[tuple[str, int]]:
         """Where every clip comes from, in order: `(video_id, number of the clip in its video)`.
 
         Raises:
@@ -154,10 +166,12 @@ class FeatureShards:
                 ):
                     yield from ((video_id, number) for number in range(count))
 
-    def _batches(self, piece, columns):
+    def _batches(self, piece: int, columns: list[str]) -> Iterator[pa.RecordBatch]:
         path, group, first = self.pieces[piece]
-        with pq.ParquetFile(path) as file:
+        with open_shard(path) as file, naming(path):
             layout = file.metadata.row_group(group)
+            if self.rows is not None and not np.diff(np.searchsorted(self.rows, [first, first + layout.num_rows])):
+                return
             leaves = [layout.column(i) for i in range(layout.num_columns)]
             values = sum(leaf.num_values for leaf in leaves if leaf.path_in_schema.split(".")[0] == self.column)
             at_once = max(1, BLOCK_ROWS * layout.num_rows * (self._width or 1024) // max(1, values))
@@ -168,17 +182,17 @@ class FeatureShards:
                     batch = batch if len(wanted) == len(batch) else batch.take(pa.array(wanted))
                 yield batch
 
-    def counts(self, piece):
+    def counts(self, piece: int) -> list[int]:
         """Clips of every row of a piece."""
         return [count for batch in self._batches(piece, [self.column]) for count in self._counts(batch[self.column])]
 
     @staticmethod
-    def _counts(column):
+    def _counts(column: pa.Array) -> list[int]:
         if pa.types.is_nested(column.type.value_type):
             return pc.fill_null(pc.list_value_length(column), 0).to_pylist()
         return [1] * len(column)
 
-    def _tensor(self, column, piece):
+    def _tensor(self, column: pa.Array, piece: int) -> torch.Tensor:
         """A nested column as one tensor."""
         while pa.types.is_nested(column.type.value_type):
             column = column.flatten()
@@ -194,11 +208,12 @@ class FeatureShards:
         return torch.from_numpy(np.require(values, requirements="W")).view(-1, self._width or 1)
 
 
-def rows_by_video(shards):
+def rows_by_video(shards: Shards) -> dict[str, int] | None:
     """The rows that count: a video that was tried again, or by two processes, stands in several.
 
     Args:
-        shards (path or list of paths): Parquet files, or folders of them, as of [`processing.corpus`].
+        shards (path or list of paths):
+            Parquet files, or folders of them, as of [`processing.corpus`].
 
     Returns:
         `dict[str, int]`: By video id the number of a row, counted through all files: the last one without an error, or
@@ -212,7 +227,7 @@ def rows_by_video(shards):
         depth = str(kinds[names.index("features")]).count("list<") if "features" in names else 0
         if "video_id" not in names or depth < 2:
             return None
-        rows = file.read(columns=[name for name in ("video_id", "error", "duration") if name in names]).to_pylist()
+        rows = read_shard(path, [name for name in ("video_id", "error", "duration") if name in names]).to_pylist()
         for number, row in enumerate(rows, first):
             worth = (row.get("error") is None, row.get("duration") is not None, number)
             best[row["video_id"]] = max(worth, best.get(row["video_id"], worth))
@@ -220,87 +235,46 @@ def rows_by_video(shards):
     return {video_id: number for video_id, (_, _, number) in best.items()}
 
 
-def write_ids(codebook, shards, folder, rows=None):
-    """Writes, for every shard of features, one of the same rows with `visual_ids` in the place of the features.
-
-    A shard of ids is whole or absent, and notes which codebook and rows it is of: one of these is left as it is, one
-    of others is written again.
-
-    Args:
-        codebook ([`VisualCodebook`]): Feature to visual id.
-        shards (path or list of paths): Parquet files, or folders of them.
-        folder (`str` or `os.PathLike`): Gets the new ones, under the same names.
-        rows (sequence of `int`, *optional*): Write only the rows with these numbers, counted through all files.
+def open_shard(path: Path) -> pq.ParquetFile:
+    """A Parquet file, opened so that changed bytes are noticed where its pages have checksums.
 
     Raises:
-        ValueError: Two shards of one name, of which one would be lost, or a feature that the codebook does not take.
+        `ValueError`: It cannot be opened; the message names it.
     """
-    folder, paths, made_with = Path(folder), {}, {b"codebook": codebook.fingerprint.encode()}
-    for path in find_shards(shards):
-        if path.name in paths:
-            raise ValueError(
-                f"{paths[path.name]} and {path} have one name, and so would their ids; rename one of them."
-            )
-        paths[path.name] = path
-    folder.mkdir(parents=True, exist_ok=True)
-    rows, first = None if rows is None else np.sort(rows), 0
-    for name, path in tqdm(paths.items(), desc="Visual ids", unit="shard"):
-        there = np.arange(pq.read_metadata(path).num_rows)
-        own = there if rows is None else there[np.isin(there + first, rows)]
-        first += len(there)
-        noted = made_with | {b"rows": hashlib.sha256(own.tobytes()).hexdigest().encode()}
-        target = folder / name
-        if not target.exists() or not noted.items() <= (pq.read_schema(target).metadata or {}).items():
-            # Notes of the shard's own columns, such as those of `datasets`, would not fit the new ones.
-            table = with_ids(codebook, path, own).replace_schema_metadata(noted)
-            write_whole(target, functools.partial(pq.write_table, table))
-
-
-def with_ids(codebook, path, rows):
-    """Some rows of a shard, with `visual_ids` in the place of the features."""
-    source, counts, ids = FeatureShards(path, rows), [0], [np.zeros(0, dtype=np.int32)]
-    for piece in range(source.num_pieces):
-        for clips, features in source.read_rows(piece):
-            counts += clips
-            if len(features):
-                try:
-                    ids.append(codebook.encode(features).int().cpu().numpy())
-                except ValueError as error:
-                    raise ValueError(f"{source.name(piece)}: {error}") from None
-    ends = np.cumsum(counts).astype(np.int32)
-    others = [name for name in pq.read_schema(path).names if name != "features"]
-    return (
-        pq.read_table(path, columns=others)
-        .take(pa.array(rows))
-        .append_column("visual_ids", pa.ListArray.from_arrays(ends, np.concatenate(ids)))
-        .append_column("codebook", pa.array([codebook.fingerprint] * len(rows), pa.string()))
-    )
-
-
-def open_shard(path):
-    """A Parquet file, opened; a ValueError names one that cannot be."""
     try:
-        return pq.ParquetFile(path)
-    except (pa.ArrowInvalid, OSError) as error:
+        return pq.ParquetFile(path, page_checksum_verification=True)
+    except (pa.ArrowException, OSError) as error:
         raise ValueError(f"{path} cannot be read as a Parquet file: {error}") from None
 
 
-def find_shards(shards):
+def read_shard(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
+    """Columns of a Parquet file, all of them by default.
+
+    Raises:
+        `ValueError`: It is damaged, or lacks a column; the message names it.
+    """
+    with open_shard(path) as file, naming(path):
+        missing = [name for name in columns or () if name not in file.schema_arrow.names]
+        if missing:
+            raise ValueError(f"{path} has no column {missing[0]!r}; its columns are {file.schema_arrow.names}.")
+        return file.read(columns=columns)
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Reading of a Parquet file, whose name is told with whatever is damaged in it."""
+    try:
+        yield
+    except (pa.ArrowException, OSError) as error:
+        raise ValueError(f"{path} is damaged: {error}. Delete it, and what it held is made again.") from None
+
+
+def find_shards(shards: Shards) -> list[Path]:
     """The Parquet files of a list of files and folders, in order."""
-    shards = [shards] if isinstance(shards, (str, Path)) else list(shards)
+    shards = [shards] if isinstance(shards, (str, PathLike)) else list(shards)
     found = []
     for path in map(Path, shards):
         found += sorted(path.glob("*.parquet")) if path.is_dir() else [path]
     if not found:
         raise ValueError(f"There is no Parquet file in {', '.join(map(str, shards))}.")
     return found
-
-
-def write_whole(path, write):
-    """Writes under another name, which no other process takes, and renames: a file is whole or absent."""
-    unfinished = path.with_name(f"{path.name}.{uuid4().hex[:12]}.unfinished")
-    try:
-        write(unfinished)
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)

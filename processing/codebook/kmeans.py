@@ -7,6 +7,11 @@ however the rows are cut into blocks or spread over processes: a node is cluster
 function that compares features with centroids, `nearest_child`, settles close calls row by row.
 """
 
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Protocol
+
 import torch
 from torch.nn.functional import pad
 
@@ -23,24 +28,27 @@ STRIP = 128
 SLICE_ROWS = 1024  # a slice whose copies stay in the processor's cache
 
 
-def one_hot(labels, clusters):
+def one_hot(labels: torch.Tensor, clusters: int) -> torch.Tensor:
     """`(..., clusters)` float32; a label of -1 gives zeros."""
     return (labels[..., None] == torch.arange(clusters, device=labels.device)).float()
 
 
-def start_rows(clusters):
+def start_rows(clusters: int) -> int:
     """How many points are clustered in their Gram matrix."""
     return max(START_ROWS, START_SHARE * clusters)
 
 
-def kmeans(points, sizes, uniforms):
+def kmeans(points: torch.Tensor, sizes: torch.Tensor, uniforms: torch.Tensor) -> torch.Tensor:
     """Lloyd's k-means with a greedy k-means++ start, for several nodes at once.
 
     Args:
-        points (`torch.FloatTensor` of shape `(B, M, D)`): One node a batch entry, padded at the end. More than
+        points (`torch.FloatTensor` of shape `(B, M, D)`):
+            One node a batch entry, padded at the end. More than
             `start_rows` must be of one node alone and in random order: the first ones start the others.
-        sizes (`torch.LongTensor` of shape `(B,)`): Points of each node, at least one.
-        uniforms (`torch.DoubleTensor` of shape `(B, K, trials)`): Numbers in [0, 1) that draw the start, for K
+        sizes (`torch.LongTensor` of shape `(B,)`):
+            Points of each node, at least one.
+        uniforms (`torch.DoubleTensor` of shape `(B, K, trials)`):
+            Numbers in [0, 1) that draw the start, for K
             clusters a node at the most.
 
     Returns:
@@ -71,17 +79,30 @@ def kmeans(points, sizes, uniforms):
     return lloyd(in_features, centred.norm(dim=2).square(), valid, start, clusters, SETTLED)
 
 
-def lloyd(compare, norms, valid, labels, clusters, settled=None):
+def lloyd(
+    compare: Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]],
+    norms: torch.Tensor,
+    valid: torch.Tensor,
+    labels: torch.Tensor,
+    clusters: int,
+    settled: float | None = None,
+) -> torch.Tensor:
     """Lloyd's iterations without the points themselves.
 
     Args:
-        compare (callable): From weights `(B, M, K)` to the products `(B, M, K)` of all points with the sums of all
+        compare (callable):
+            From weights `(B, M, K)` to the products `(B, M, K)` of all points with the sums of all
             points by these weights, and to the squared lengths `(B, K)` of the sums.
-        norms (`torch.FloatTensor` of shape `(B, M)`): Squared lengths of the points.
-        valid (`torch.BoolTensor` of shape `(B, M)`): Which points are there.
-        labels (`torch.LongTensor` of shape `(B, M)`): The start; -1 for points that are not yet in a cluster.
-        clusters (`int`): K.
-        settled (`float`, *optional*): The iterations end, too, when one takes away less than this share of the sum of
+        norms (`torch.FloatTensor` of shape `(B, M)`):
+            Squared lengths of the points.
+        valid (`torch.BoolTensor` of shape `(B, M)`):
+            Which points are there.
+        labels (`torch.LongTensor` of shape `(B, M)`):
+            The start; -1 for points that are not yet in a cluster.
+        clusters (`int`):
+            K.
+        settled (`float`, *optional*):
+            The iterations end, too, when one takes away less than this share of the sum of
             squared distances.
 
     Returns:
@@ -106,7 +127,7 @@ def lloyd(compare, norms, valid, labels, clusters, settled=None):
     return labels
 
 
-def gram_matrix(points):
+def gram_matrix(points: torch.Tensor) -> torch.Tensor:
     """Products of all points with each other, `(B, M, M)`; what is the same on both sides is computed once."""
     size = points.shape[1]
     gram = points.new_empty(len(points), size, size)
@@ -117,7 +138,7 @@ def gram_matrix(points):
     return gram
 
 
-def spread_start(gram, norms, valid, uniforms):
+def spread_start(gram: torch.Tensor, norms: torch.Tensor, valid: torch.Tensor, uniforms: torch.Tensor) -> torch.Tensor:
     """Greedy k-means++: of a few points drawn with their squared distance as weight, the one that helps most.
 
     Returns:
@@ -143,18 +164,20 @@ def spread_start(gram, norms, valid, uniforms):
     return labels
 
 
-def rows_of(matrices, numbers):
+def rows_of(matrices: torch.Tensor, numbers: torch.Tensor) -> torch.Tensor:
     """Some rows `(B, n, M)` of every matrix of `(B, N, M)`, by their numbers `(B, n)`."""
     return matrices.gather(1, numbers[..., None].expand(-1, -1, matrices.shape[2]))
 
 
-def refill_empty(labels, distance, norms, clusters):
+def refill_empty(labels: torch.Tensor, distance: torch.Tensor, norms: torch.Tensor, clusters: int) -> bool:
     """Gives an empty cluster the point farthest from its own centre, out of a cluster that can spare one.
 
     Args:
-        labels, distance, norms (`torch.Tensor` of shape `(B, M)`): Every point's cluster (-1 at padding; is changed),
+        labels, distance, norms (`torch.Tensor` of shape `(B, M)`):
+            Every point's cluster (-1 at padding; is changed),
             squared distance to it, and squared length.
-        clusters (`int`): K.
+        clusters (`int`):
+            K.
 
     Returns:
         `bool`: Whether there was such a point.
@@ -174,12 +197,14 @@ def refill_empty(labels, distance, norms, clusters):
     return bool(needy.any())
 
 
-def split_by(points, uniforms):
+def split_by(points: torch.Tensor, uniforms: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """The children of one node, by some of its points or all of them.
 
     Args:
-        points (`torch.FloatTensor` of shape `(M, D)`): The points, in random order.
-        uniforms (`torch.DoubleTensor` of shape `(K, trials)`): The uniform numbers of the start.
+        points (`torch.FloatTensor` of shape `(M, D)`):
+            The points, in random order.
+        uniforms (`torch.DoubleTensor` of shape `(K, trials)`):
+            The uniform numbers of the start.
 
     Returns:
         `tuple`: Centroids `(K, D)`, and which of them are alive `(K,)` bool.
@@ -190,29 +215,42 @@ def split_by(points, uniforms):
     return members.T @ points / counts.clamp_min(1)[:, None], counts > 0
 
 
+class Points(Protocol):
+    """Points that come in blocks, wherever they lie; `longest` bounds their lengths."""
+
+    longest: float
+    cores: int  # blocks worked on at a time; see `on_cores`
+
+    def scan(self) -> Iterable[tuple[int, torch.Tensor, torch.Tensor]]:
+        """This process's blocks: number of the first point, what `prepare` makes the points from, and their nodes
+        `(N,)`, -1 for points of no node."""
+
+    def prepare(self, rows: torch.Tensor) -> torch.Tensor:
+        """From (some rows of) a block to points `(N, D)`."""
+
+    def take(self, numbers: torch.Tensor) -> torch.Tensor:
+        """From the ascending numbers of some points to the points."""
+
+    def gather(self, items: list) -> list:
+        """From a process's list to the joined lists of all processes."""
+
+
 class Passes:
     """Passes over points that come in blocks, and that belong to several nodes whose children are known.
 
     Args:
-        children (`torch.FloatTensor` of shape `(nodes, branches, D)`): The children's centroids.
-        alive (`torch.BoolTensor` of shape `(nodes, branches)`): Which of them there are.
-        scan (callable): Gives an iterable over this process's blocks: number of the first point, what `prepare` makes
-            the points from, and their nodes `(N,)`, -1 for points of no node.
-        prepare (callable): From (some rows of) a block to points `(N, D)`.
-        take (callable): From the ascending numbers of some points to the points.
-        longest (`float`): Bounds the points' lengths.
-        cores (`int`): Blocks worked on at a time; see `on_cores`.
-        total (callable, *optional*): From a process's tensor to the sum over all processes.
-        gather (callable, *optional*): From a process's list to the joined lists of all processes.
+        children (`torch.FloatTensor` of shape `(nodes, branches, D)`):
+            The children's centroids.
+        alive (`torch.BoolTensor` of shape `(nodes, branches)`):
+            Which of them there are.
+        points ([`Points`]):
+            The points.
     """
 
-    def __init__(
-        self, children, alive, scan, prepare, take, longest, cores=1, total=lambda tensor: tensor, gather=list
-    ):
-        self.children, self.alive, self.scan, self.prepare, self.take = children, alive, scan, prepare, take
-        self.longest, self.cores, self.total, self.gather = longest, cores, total, gather
+    def __init__(self, children: torch.Tensor, alive: torch.Tensor, points: Points):
+        self.children, self.alive, self.points = children, alive, points
 
-    def _over(self, wanted, work):
+    def _over(self, wanted: torch.Tensor, work: Callable) -> Iterator:
         """What `work` makes of the numbers, points, nodes and children of every block's points of wanted nodes."""
         wanted = torch.cat([wanted, wanted.new_zeros(1)])  # the last entry is for points of no node
         penalties = (self.children.norm(dim=2).square() / 2).masked_fill(~self.alive, torch.inf)
@@ -224,13 +262,13 @@ class Passes:
                 return None
             if len(inside) < len(rows):
                 rows, node = rows.index_select(0, inside), node[inside]
-            points = self.prepare(rows)
-            child = nearest_child(points, node, self.children, penalties, self.longest)
+            points = self.points.prepare(rows)
+            child = nearest_child(points, node, self.children, penalties, self.points.longest)
             return work(first + inside, points, node, child)
 
-        return (result for result in on_cores(self.cores, work_on, self.scan()) if result is not None)
+        return (result for result in on_cores(self.points.cores, work_on, self.points.scan()) if result is not None)
 
-    def fill(self, wanted):
+    def fill(self, wanted: torch.Tensor) -> None:
         """Gives dead children of wanted nodes `(nodes,)` the points farthest from their own child, one out of each.
 
         A sample of a node that is nearly all copies of one point shows nothing else; the others are found here.
@@ -245,10 +283,10 @@ class Passes:
             if not moved:
                 return
             numbers = sorted(moved)
-            for point, number in zip(self.take(torch.tensor(numbers)), numbers, strict=True):
+            for point, number in zip(self.points.take(torch.tensor(numbers)), numbers, strict=True):
                 self.children[moved[number]], self.alive[moved[number]] = point, True
 
-    def _farthest(self, wanted):
+    def _farthest(self, wanted: torch.Tensor) -> list[tuple[int, int]]:
         """Every child that has points away from it, and the number of the farthest one; the farthest of all first."""
         branches = self.alive.shape[1]
 
@@ -265,16 +303,16 @@ class Passes:
             return far
 
         merged = {}
-        for one, found in self.gather([item for far in self._over(wanted, farthest) for item in far]):
+        for one, found in self.points.gather([item for far in self._over(wanted, farthest) for item in far]):
             merged[one] = min(merged.get(one, found), found)
         return [(one, number) for (far, number), one in sorted((found, one) for one, found in merged.items()) if far]
 
-    def assign(self, length):
+    def assign(self, length: int) -> tuple[torch.Tensor, torch.Tensor]:
         """The last pass, over all nodes.
 
         Returns:
             `tuple`: Every point's child `(length,)` int32, 0 for points that other processes read and points of no
-            node; and the points of every child `(nodes, branches)` of all processes.
+            node; and how many points every child `(nodes, branches)` has, of those that this process reads.
         """
         labels = torch.zeros(length, dtype=torch.int32)
         counts = torch.zeros(self.alive.numel(), dtype=torch.int64)
@@ -282,4 +320,4 @@ class Passes:
         for numbers, node, child in self._over(everywhere, lambda numbers, points, *found: (numbers, *found)):
             labels[numbers] = child.int()
             counts += torch.bincount(node * self.alive.shape[1] + child, minlength=len(counts))
-        return labels, self.total(counts).view(self.alive.shape)
+        return labels, counts.view(self.alive.shape)

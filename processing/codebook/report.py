@@ -1,9 +1,13 @@
 """What a codebook is worth: how much of it is used, how well it covers features, what its tokens stand for."""
 
+from __future__ import annotations
+
 import heapq
 
 import torch
 
+from ..codebook_videobert import VisualCodebook, VisualCodebookConfig
+from .feature_shards import FeatureShards
 from .fitting import fit_codebook
 
 FLAT_PRODUCTS = 3e13  # multiplications that the comparison with a flat k-means may take: enough for 2 x 12**4 clips
@@ -13,15 +17,26 @@ SETTLED = 0.01  # the flat k-means ends when a pass lowers its error by less tha
 
 
 @torch.no_grad()
-def codebook_report(codebook, features, other=None, seed=0, spare=None):
+def codebook_report(
+    codebook: VisualCodebook,
+    features: torch.Tensor,
+    other: VisualCodebook | None = None,
+    seed: int = 0,
+    spare: torch.Tensor | None = None,
+) -> dict:
     """How well a codebook covers features, beside a flat one and a random one of as many live leaves.
 
     Args:
-        codebook ([`VisualCodebook`]): The codebook.
-        features (`torch.Tensor` of shape `(clips, feature_size)`): Features, those of the fit, a sample, or others.
-        other ([`VisualCodebook`], *optional*): One of the same features and shape with another seed, for stability.
-        seed (`int`): Of the random codebook, and of the chance level of stability.
-        spare (`torch.Tensor` of shape `(clips, feature_size)`, *optional*): Features of other clips, which the random
+        codebook ([`VisualCodebook`]):
+            The codebook.
+        features (`torch.Tensor` of shape `(clips, feature_size)`):
+            Features, those of the fit, a sample, or others.
+        other ([`VisualCodebook`], *optional*):
+            One of the same features and shape with another seed, for stability.
+        seed (`int`, *optional*, defaults to 0):
+            Of the random codebook, and of the chance level of stability.
+        spare (`torch.Tensor` of shape `(clips, feature_size)`, *optional*):
+            Features of other clips, which the random
             codebook is drawn from: it must not hold the clips that it is measured on.
 
     Returns:
@@ -81,14 +96,14 @@ def codebook_report(codebook, features, other=None, seed=0, spare=None):
     return report
 
 
-def size_histogram(counts):
+def size_histogram(counts: torch.Tensor) -> dict[str, int]:
     """How many nodes have so many clips: `{"0": …, "1": …, "2-3": …, "4-7": …}`."""
     bins = torch.where(counts > 0, counts.double().log2().floor() + 1, 0).long()
     names = ["0", "1"] + [f"{2**power}-{2 ** (power + 1) - 1}" for power in range(1, int(bins.max()))]
     return dict(zip(names, torch.bincount(bins, minlength=len(names)).tolist(), strict=True))
 
 
-def flat_search(points, leaves):
+def flat_search(points: torch.Tensor, leaves: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Squared distance to the nearest of all leaves, and its number."""
     half, found = leaves.square().sum(1) / 2, []
     for block in points.split(BLOCK):
@@ -97,7 +112,9 @@ def flat_search(points, leaves):
     return (points - leaves[number]).square().sum(1), number
 
 
-def flat_kmeans_error(points, centroids, distance, ids):
+def flat_kmeans_error(
+    points: torch.Tensor, centroids: torch.Tensor, distance: torch.Tensor, ids: torch.Tensor
+) -> torch.Tensor:
     """Mean squared distance to the nearest centroid of a flat k-means that goes on from given centroids.
 
     `distance` `(N,)` and `ids` `(N,)` are what [`flat_search`] finds for them.
@@ -113,13 +130,15 @@ def flat_kmeans_error(points, centroids, distance, ids):
     return min(before, distance.mean())
 
 
-def tree_distances(points, config, seed):
+def tree_distances(points: torch.Tensor, config: VisualCodebookConfig, seed: int) -> torch.Tensor:
     """Squared distances to the leaf of a tree that is fitted to these points, in their space."""
     tree = fit_codebook(points, config.levels, config.branches, False, seed, progress=False, alone=True)
     return (points - tree.centroids(tree.encode(points))).square().sum(1)
 
 
-def adjusted_mutual_information(ids, others, generator, draws=3):
+def adjusted_mutual_information(
+    ids: torch.Tensor, others: torch.Tensor, generator: torch.Generator, draws: int = 3
+) -> float:
     """Mutual information of two labellings over the mean of their entropies, both less what chance would give.
 
     Chance is what remains when one of them is shuffled, the mean of a few draws.
@@ -129,23 +148,26 @@ def adjusted_mutual_information(ids, others, generator, draws=3):
     return 1.0 if most - chance < 1e-12 else (mutual_information(ids, others) - chance) / (most - chance)
 
 
-def entropy(ids):
+def entropy(ids: torch.Tensor) -> float:
     share = ids.unique(return_counts=True)[1].double() / len(ids)
     return -(share * share.log()).sum().item()
 
 
-def mutual_information(ids, others):
+def mutual_information(ids: torch.Tensor, others: torch.Tensor) -> float:
     return entropy(ids) + entropy(others) - entropy(ids * (int(others.max()) + 1) + others)
 
 
 @torch.no_grad()
-def nearest_clips(codebook, source, count):
+def nearest_clips(codebook: VisualCodebook, source: FeatureShards, count: int) -> dict[int, list[tuple[str, int]]]:
     """The training clips that lie nearest to their leaf's centroid: what a visual token looks like.
 
     Args:
-        codebook ([`VisualCodebook`]): The codebook.
-        source ([`FeatureShards`]): Features with `video_id`s; read once.
-        count (`int`): Clips a leaf, at the most.
+        codebook ([`VisualCodebook`]):
+            The codebook.
+        source ([`FeatureShards`]):
+            Features with `video_id`s; read once.
+        count (`int`):
+            Clips a leaf, at the most.
 
     Returns:
         `dict[int, list[tuple[str, int]]]`: By visual id `(video_id, number of the clip in its video)`, nearest first.

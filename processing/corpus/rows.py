@@ -1,13 +1,17 @@
-"""What a row is, and reading rows: from shards that a build wrote, or from wherever somebody put them."""
+"""What a row is, reading rows from wherever somebody put them, and whether they belong together."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from os import PathLike
 from pathlib import Path
 
 import datasets
 import pyarrow as pa
-import pyarrow.parquet as pq
 from datasets import Dataset, Features, List, Value
+
+from ..codebook.feature_shards import read_shard
+from ..processing_videobert import VideoBertProcessor
 
 SENTENCES = List({"text": Value("string"), "start": Value("float64"), "end": Value("float64")})
 DESCRIPTION = {
@@ -22,26 +26,18 @@ DESCRIPTION = {
 ROW_FEATURES = Features({**DESCRIPTION, "visual_ids": List(Value("int32")), "codebook": Value("string")})
 
 
-def load_rows(shards, videos):
-    """The rows of some videos, in their order, out of shards of ids."""
-    tables = [pq.read_table(path, columns=list(ROW_FEATURES)) for path in shards]
-    table = pa.concat_tables([table.cast(ROW_FEATURES.arrow_schema) for table in tables])
-    place = {video_id: number for number, video_id in enumerate(table["video_id"].to_pylist())}
-    return Dataset(table).select([place[video_id] for video_id in videos])
-
-
-def read_rows(path: str | Path) -> datasets.Dataset:
-    """
-    Rows from disk.
+def read_rows(path: str | PathLike) -> Dataset:
+    """Rows from disk.
 
     Args:
-        path (`str` or `Path`): a saved `datasets.Dataset`, or a folder or file of Parquet.
+        path (`str` or `os.PathLike`):
+            A saved `datasets.Dataset`, or a folder or file of Parquet.
 
     Returns:
-        `datasets.Dataset`: one row a video.
+        [`datasets.Dataset`]: One row a video.
 
     Raises:
-        `ValueError`: there is neither at `path`.
+        `ValueError`: There is neither at `path`, or a file is damaged.
     """
     path = Path(path)
     if (path / "dataset_info.json").is_file():
@@ -49,4 +45,66 @@ def read_rows(path: str | Path) -> datasets.Dataset:
     files = [path] if path.suffix == ".parquet" else sorted(path.glob("*.parquet"))
     if not files:
         raise ValueError(f"{path} holds no rows; allowed is a saved datasets.Dataset, or a folder or file of Parquet.")
-    return datasets.Dataset.from_parquet([str(file) for file in files])
+    return Dataset(pa.concat_tables([read_shard(file) for file in files], promote_options="default"))
+
+
+def check_rows(rows: Dataset | Sequence[Mapping], processor: VideoBertProcessor | None = None) -> float:
+    """Makes sure that rows belong together and, where one is given, to a processor.
+
+    Args:
+        rows ([`datasets.Dataset`] or sequence of `dict`):
+            One row a video.
+        processor ([`VideoBertProcessor`], *optional*):
+            Whose codebook the visual ids must be of, and whose clips must be as long.
+
+    Returns:
+        `float`: The length of their clips in seconds.
+
+    Raises:
+        `ValueError`: Rows of several lengths of clips or of several codebooks, of others than the processor's, or
+            rows that do not tell.
+    """
+    clip_seconds, codebook = shared_value(rows, "clip_seconds"), shared_value(rows, "codebook")
+    if processor is None:
+        return clip_seconds
+    if processor.codebook is None:
+        raise ValueError("The processor has no codebook, which the visual ids of the rows are of.")
+    for name, of_rows, of_processor in (
+        ("clip_seconds", clip_seconds, processor.video_processor.clip_seconds),
+        ("codebook", codebook, processor.codebook.fingerprint),
+    ):
+        if of_rows != of_processor:
+            raise ValueError(
+                f"The rows have {name} {shown(of_rows)} and the processor has {shown(of_processor)}; give the "
+                "processor that the rows were made with, or make them again with this one."
+            )
+    return clip_seconds
+
+
+def shared_value(rows: Dataset | Sequence[Mapping], name: str) -> object:
+    """The value that a column has in all rows.
+
+    Raises:
+        `ValueError`: It has several, or some rows lack it; the message names two videos.
+    """
+    if not len(rows):
+        raise ValueError("There are no rows; at least one is needed.")
+    names = rows.column_names if isinstance(rows, Dataset) else set.intersection(*(set(row) for row in rows))
+    if name not in names:
+        raise ValueError(f"The rows have no {name!r}, which tells what they were made with; make them again.")
+    values = rows[name] if isinstance(rows, Dataset) else [row[name] for row in rows]
+    found = {}  # by value the first row that has it
+    for number, value in enumerate(values):
+        found.setdefault(value, number)
+    if len(found) > 1:
+        (one, first), (other, second) = [*found.items()][:2]
+        raise ValueError(
+            f"Rows of different {name} cannot be used together: {rows[first]['video_id']} has {shown(one)} and "
+            f"{rows[second]['video_id']} has {shown(other)}; make all of them in one way."
+        )
+    return next(iter(found))
+
+
+def shown(value: object) -> str:
+    """A value in a message, where the beginning of a fingerprint is enough."""
+    return f"{value[:12]}…" if isinstance(value, str) else str(value)

@@ -1,33 +1,99 @@
 """Which videos there are below a folder, and what they are called."""
 
-from collections import Counter
+from __future__ import annotations
+
+import os
+import stat
+from collections import Counter, deque
+from collections.abc import Iterator
+from os import PathLike
 from pathlib import Path
 
-VIDEO_ENDINGS = {".mp4", ".mkv", ".webm", ".avi", ".mov", ".m4v", ".mpg", ".mpeg", ".ts", ".flv", ".wmv", ".3gp"}
+from transformers.utils import logging
+
+from .describing import as_utf8
+
+logger = logging.get_logger(__name__)
+
+VIDEO_ENDINGS = set(
+    ".3g2 .3gp .asf .avi .divx .f4v .flv .m2t .m2ts .m2v .m4v .mkv .mov .mp4 .mpe .mpeg .mpg .mts .mxf .ogm .ogv .qt "
+    ".rm .rmvb .ts .vob .webm .wmv .wtv".split()
+)
 
 
-def find_videos(folder):
-    """The videos below a folder.
+def find_videos(folder: str | PathLike) -> dict[str, Path]:
+    """The videos below a folder. The log says what was skipped, and why.
 
     Args:
-        folder (`str` or `os.PathLike`): Searched with its subfolders.
+        folder (`str` or `os.PathLike`):
+            Searched with its subfolders; links are followed, and every folder is entered once.
 
     Returns:
         `dict[str, pathlib.Path]`: Path by video id, which is the path inside the folder without its ending (with it
-        where two files differ in nothing else), in order.
+        where two files differ in nothing else), in order. Bytes of a name that are not UTF-8 are spelled out.
 
     Raises:
-        ValueError: There is no such folder, or no video in it.
+        `ValueError`: There is no such folder, or no video in it.
     """
     folder = Path(folder)
     if not folder.is_dir():
         raise ValueError(f"{folder} is not a folder; give a folder of videos.")
-    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in VIDEO_ENDINGS and path.is_file())
+    skipped = {}  # by reason the paths
+    paths = sorted(walk(folder, skipped))
+    for reason, those in skipped.items():
+        others = f" and {len(those) - 1} more" if len(those) > 1 else ""
+        logger.warning(as_utf8(f"Skipped {those[0]}{others}: {reason}."))
     if not paths:
         raise ValueError(f"{folder} holds no video; looked for files ending in {', '.join(sorted(VIDEO_ENDINGS))}.")
-    names = [path.relative_to(folder).with_suffix("").as_posix() for path in paths]
-    times = Counter(names)
-    return {
-        name if times[name] == 1 else path.relative_to(folder).as_posix(): path
-        for name, path in zip(names, paths, strict=True)
-    }
+    return named_videos(folder, paths)
+
+
+def walk(top: Path, skipped: dict[str, list[Path]]) -> Iterator[Path]:
+    """Files below a folder whose ending is that of a video; folders behind links are entered after all others."""
+    folders, behind_links, entered = deque([top]), deque(), set()
+    while folders or behind_links:
+        folder = folders.popleft() if folders else behind_links.popleft()
+        try:
+            status = folder.stat()
+            entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+        except OSError as error:
+            skip(skipped, folder, error)
+            continue
+        if (place := (status.st_dev, status.st_ino)) in entered:
+            skipped.setdefault("a link to a folder that is searched already", []).append(folder)
+            continue
+        entered.add(place)
+        for entry in entries:
+            path, is_video = Path(entry.path), Path(entry.name).suffix.lower() in VIDEO_ENDINGS
+            if entry.name.startswith("."):
+                if is_video or entry.is_dir(follow_symlinks=False):
+                    skipped.setdefault("hidden", []).append(path)
+                continue
+            try:
+                mode = path.stat().st_mode
+            except OSError as error:
+                skip(skipped, path, error)
+                continue
+            if stat.S_ISDIR(mode):
+                (behind_links if entry.is_symlink() else folders).append(path)
+            elif stat.S_ISREG(mode) and is_video:
+                yield path
+
+
+def skip(skipped: dict[str, list[Path]], path: Path, error: OSError) -> None:
+    """Notes what the system refuses."""
+    skipped.setdefault(f"it cannot be opened ({error.strerror})", []).append(path)
+
+
+def named_videos(folder: Path, paths: list[Path]) -> dict[str, Path]:
+    """Videos by id: without its ending where that is enough to tell a file from all others."""
+    full = [as_utf8(path.relative_to(folder).as_posix()) for path in paths]
+    names = [as_utf8(path.relative_to(folder).with_suffix("").as_posix()) for path in paths]
+    while (times := Counter(names)) and max(times.values()) > 1:
+        # `x.mp4.mp4` is called as `x.mp4`, which may need its own ending: so again, until all differ.
+        longer = [name if times[name] == 1 else whole for name, whole in zip(names, full, strict=True)]
+        if longer == names:
+            twice = [str(path) for name, path in zip(names, paths, strict=True) if times[name] > 1]
+            raise ValueError(as_utf8(f"{' and '.join(twice)} have one name in UTF-8; rename one of them."))
+        names = longer
+    return dict(zip(names, paths, strict=True))

@@ -48,7 +48,7 @@ def run(folder, monkeypatch):
     """Runs the script on the features of the folder, as a user does."""
 
     def run(output, *options, features="features"):
-        shape = ["--levels", "1", "--branches", "4"]
+        shape = ["--levels", "1", "--branches", "4", "--test_share", "0"]
         arguments = ["--features", folder / features, "--output", output, *shape, *options]
         monkeypatch.setattr(sys, "argv", ["fit_codebook.py", *map(str, arguments)])
         script.main()

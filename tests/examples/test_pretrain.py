@@ -5,15 +5,17 @@ from types import SimpleNamespace
 
 import datasets
 import pytest
+import torch
 from pretrain import main
 from support.tiny_processor import make_video
 from support.tiny_rows import CODEBOOK_SIZE, OFFSET
-from support.tiny_run import save_text_model
+from support.tiny_run import forget_accelerator, save_text_model
 from training.material import own_material
 from training.options import parse_options
 from transformers import AutoModelForPreTraining
 
 from processing import VideoBertProcessor
+from processing.codebook import fit_codebook
 from processing.corpus import held_out_ids
 
 pytestmark = pytest.mark.usefixtures("fresh_accelerator")
@@ -28,6 +30,7 @@ def test_whole_way_from_rows_to_a_folder_that_loads(source, tmp_path):
     assert json.loads((folder / "all_results.json").read_text()) == results
     for name in ("verb_top1", "verb_top1_token_probe", "text_cloze_accuracy", "alignment_loss", "seconds"):
         assert isinstance(results[name], float)
+    assert 0 <= results["alignment_auc"] <= 1
     assert results["tokens_per_second"] > 0 and 0 < results["loader_wait_share"] < 1
     assert (results["bad_steps"], results["silent_steps"]) == (0, 0)
     for name in ("README.md", "losses.png", "timeline.png", "model.safetensors", "codebook/model.safetensors"):
@@ -57,6 +60,28 @@ def test_a_processor_of_another_vocabulary_is_refused(source, tmp_path):
     save_text_model(tmp_path / "other", vocab_size=OFFSET + 7)
     with pytest.raises(ValueError, match=f"begin at {OFFSET} in the processor and at {OFFSET + 7}"):
         main([*source, f"--text_model={tmp_path / 'other'}", f"--output_dir={tmp_path / 'run'}", "--max_steps=1"])
+
+
+def test_another_codebook_needs_rows_of_it(source, tmp_path):
+    """A refitted codebook goes into a run with rows of its ids; with rows of the old ids, which would silently mean
+    other clips, it is refused, and so are its rows without it."""
+    features = torch.randn(CODEBOOK_SIZE, 24, generator=torch.Generator().manual_seed(1))
+    refitted = fit_codebook(features, levels=2, branches=4, progress=False)
+    refitted.save_pretrained(tmp_path / "refitted")
+    rows = datasets.load_from_disk(tmp_path / "rows")
+    rows = rows.map(
+        lambda row: {"visual_ids": [one % 16 for one in row["visual_ids"]], "codebook": refitted.fingerprint}
+    )
+    rows.save_to_disk(tmp_path / "new_rows")
+    small, new = [*source, f"--output_dir={tmp_path / 'run'}", "--max_steps=1"], f"--corpus={tmp_path / 'new_rows'}"
+    for wrong in ([f"--codebook={tmp_path / 'refitted'}"], [new]):
+        with pytest.raises(ValueError, match="The rows have codebook"):
+            main([*small, *wrong])
+        forget_accelerator()
+    main([*small, new, f"--codebook={tmp_path / 'refitted'}"])
+    model, processor = AutoModelForPreTraining.from_pretrained(tmp_path / "run"), tmp_path / "run"
+    assert model.config.codebook_size == 16
+    assert VideoBertProcessor.from_pretrained(processor).codebook.fingerprint == refitted.fingerprint
 
 
 def test_own_videos_with_bad_ones_among_them(tiny_backbone, tmp_path, capsys):

@@ -8,6 +8,7 @@ from support.tiny_videobert import joint_example, masked, padded, tiny_config, t
 
 from modeling_videobert import (
     VideoBertConfig,
+    VideoBertForMaskedLM,
     VideoBertForPreTraining,
     VideoBertForVideoClassification,
     VideoBertModel,
@@ -201,3 +202,16 @@ def test_classifier_reads_cls_and_the_mean_of_the_visual_outputs(batch, inputs):
     loss = model(**inputs, labels=torch.tensor([0, 1, 2, 0])).loss
     expected = torch.nn.functional.cross_entropy(model(**inputs).logits, torch.tensor([0, 1, 2, 0]))
     assert loss.item() == pytest.approx(expected.item(), abs=1e-6)
+
+
+@pytest.mark.parametrize("model_class", [VideoBertModel, VideoBertForPreTraining, VideoBertForMaskedLM])
+def test_the_model_knows_which_ids_are_visual(model_class):
+    """A call without token types gives what those of the processor give, packed or not; spare rows are no vision."""
+    model = tiny_model(model_class, vocab_size=170)
+    ids = torch.tensor([[101, 110, 103, 1, 130, 159, 102, 165]])
+    types = torch.tensor([[0, 0, 0, 0, 1, 1, 0, 0]])
+    for more in ({}, {"sequence_ids": torch.tensor([[1, 1, 1, 1, 1, 1, 1, 2]])}):
+        found, expected = model(input_ids=ids, **more), model(input_ids=ids, token_type_ids=types, **more)
+        assert torch.equal(found[0], expected[0])
+    embedded = model(inputs_embeds=model.get_input_embeddings()(ids))[0]
+    assert torch.equal(embedded, model(input_ids=ids, token_type_ids=torch.zeros_like(types))[0])

@@ -1,6 +1,8 @@
 """Protects the way from raw clips to a network's vector: every kind of network equals itself, called by hand with its
 own processor on the same frames; what cannot be a backbone is refused with one clear sentence."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 import transformers as tr
@@ -8,7 +10,8 @@ from support.tiny_networks import IMAGE_NETWORKS, SMALL, SQUARE, VIDEO_NETWORKS
 from torchvision.models.video import S3D, S3D_Weights
 
 from processing import S3DConfig, S3DModel, VideoBertVideoProcessor
-from processing.network_videobert import Network, load_pixels, pick_frames, shortest_edge, split_backbone
+from processing.names_videobert import local_name, public_name, saved_name, split_backbone
+from processing.network_videobert import Network, load_pixels, pick_frames, shortest_edge
 from processing.s3d_videobert import S3D_PIXELS
 
 # The middles of 8 and of 6 equal parts of 30 frames.
@@ -170,6 +173,25 @@ def test_ids_by_hand(tmp_path):
     assert split_backbone(tmp_path / "one+two") == [(str(tmp_path / "one+two"), {})]
 
 
+def test_names_by_hand(tmp_path, monkeypatch):
+    """One network or several, ready-made or named: what others are told, what a file says, and the way back."""
+    monkeypatch.setenv("VIDEOBERT_CACHE", str(tmp_path))
+    for folder in ("i3d", "a+b", "weights/s3d"):
+        (tmp_path / folder).mkdir(parents=True)
+    assert public_name(tmp_path / "i3d") == "i3d" and public_name(tmp_path / "a+b") == "a+b"
+    joined = f"{tmp_path}/i3d:frames=3,change+facebook/dinov2-base:change+{tmp_path}/weights/s3d"
+    assert public_name(joined) == "i3d:frames=3,change+facebook/dinov2-base:change+s3d"
+    assert saved_name(joined) == f"{tmp_path}/i3d:frames=3,change+facebook/dinov2-base:change+s3d"
+    assert local_name(saved_name(joined)) == joined
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert saved_name(joined) == "~/i3d:frames=3,change+facebook/dinov2-base:change+s3d"
+    assert local_name(saved_name(joined)) == joined
+    assert public_name("~/elsewhere/eyes") == "eyes"  # of another machine
+    ready = SimpleNamespace(model=SimpleNamespace(name_or_path=str(tmp_path / "i3d")))
+    assert public_name(ready) == "i3d" and saved_name(ready) == "~/i3d"
+    assert public_name(object()) is None and local_name(None) is None
+
+
 @pytest.mark.parametrize(
     "backbone, message",
     [
@@ -186,7 +208,7 @@ def test_bad_ids_are_named(backbone, message):
 
 
 def test_what_is_no_vision_model_is_named(tmp_path, saved):
-    with pytest.raises(ValueError, match="nowhere is no model that can be loaded"):
+    with pytest.raises(ValueError, match=r"nowhere is no model that can be loaded \(there is no such folder\)"):
         Network(str(tmp_path / "nowhere"))
     sizes = {key: value for key, value in SMALL.items() if "size" not in key or key == "hidden_size"}
     tr.BertModel(tr.BertConfig(vocab_size=9, intermediate_size=32, **sizes)).save_pretrained(tmp_path)

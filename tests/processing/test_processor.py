@@ -1,19 +1,21 @@
 """Protects the one door for users: the joint sequence, what is saved and loaded, rows out of good and bad videos."""
 
 import subprocess
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from datasets import Dataset
 from support.spelled_speech import spelled_recognizer
 from support.tiny_processor import WORDS, make_video, text_tokenizer
 from transformers import (
     AutoProcessor,
     BertTokenizer,
+    pipeline,
 )
 from transformers.utils import logging
 
+from modeling_videobert import VideoBertConfig, VideoBertForMaskedLM
 from processing import VideoBertProcessor, joint_tokenizer
 from processing.codebook.fitting import fit_codebook
 
@@ -69,6 +71,10 @@ def test_decode_writes_visual_tokens(processor):
         ({"text": ["cut", "now"], "videos": [[1]]}, "2 texts and 1 videos"),
         ({"videos": [[9]]}, "Visual id 9 .* 0 to 8"),
         ({"videos": [[-1]]}, "Visual id -1 .* 0 to 8"),
+        ({"videos": [[0.5]]}, "Visual ids must be integers"),
+        ({"videos": np.array([0.5])}, "Visual ids must be integers"),
+        ({"videos": [[1]], "fps": 5}, "fps=5 is not taken by a call, where fps is 20"),
+        ({"videos": [[1]], "videos_kwargs": {"clip_seconds": 3.0}}, "clip_seconds=3.0 is not taken by a call"),
     ],
 )
 def test_bad_arguments_are_named(processor, arguments, message):
@@ -99,49 +105,19 @@ def test_save_and_load_keep_everything(processor, silent_video, tmp_path):
     assert isinstance(AutoProcessor.from_pretrained(tmp_path / "twice"), VideoBertProcessor)
 
 
-def test_how_speech_is_heard_is_saved(tiny_text_model, tiny_backbone, tmp_path):
-    """Language and task travel with the processor; a ready-made pipeline is saved by the name of its model."""
-    ready = SimpleNamespace(model=SimpleNamespace(name_or_path="openai/whisper-small"), type="seq2seq_whisper")
-    options = {"language": "de", "task": "translate", "batch_size": 4}
-    processor = VideoBertProcessor.from_models(tiny_text_model, ready, tiny_backbone, asr_options=options)
-    assert processor._speech().asr_model is ready
-    processor.save_pretrained(tmp_path)
-    again = VideoBertProcessor.from_pretrained(tmp_path)
-    assert (again.asr_model, again.asr_options) == ("openai/whisper-small", options)
-    recognizer = again._speech()
-    assert (recognizer.language, recognizer.task, recognizer.batch_size) == ("de", "translate", 4)
-
-
-def test_what_belongs_to_the_machine_is_not_saved(tiny_text_model, tmp_path, caplog, monkeypatch):
-    """A ready recogniser without a name is left out with a warning (faster_whisper's holds one of CTranslate2), and so
-    are device and precision, which may be no JSON at all."""
-    monkeypatch.setattr(logging.get_logger("transformers"), "propagate", True)
-    nameless = SimpleNamespace(model=SimpleNamespace(is_multilingual=True))
-    options = {"language": "de", "device": torch.device("cpu"), "dtype": torch.float16}
-    processor = VideoBertProcessor.from_models(tiny_text_model, nameless, asr_options=options)
-    processor.save_pretrained(tmp_path)
-    assert "The asr_model is ready-made and has no name" in caplog.text
-    again = VideoBertProcessor.from_pretrained(tmp_path)
-    assert again.asr_model is None and again.asr_options == {"language": "de"}
-    assert processor.asr_options == options
-
-
-def test_a_ready_made_recogniser_is_given_again_on_loading(tiny_text_model, tmp_path):
-    """As it is: the library's copy of what it is given would fail for what is no Python, such as CTranslate2's."""
-
-    class Whole(SimpleNamespace):
-        def __deepcopy__(self, memo):
-            raise TypeError("cannot pickle")
-
-    VideoBertProcessor.from_models(tiny_text_model, "a/recogniser", asr_options={"task": "translate"}).save_pretrained(
-        tmp_path
+@pytest.mark.parametrize("form", [None, "numpy", "torch", "arrow"])
+@pytest.mark.parametrize("ids", [[[4, 0], [8]], [[4], [8]], [[4, 0], []]])
+def test_rows_are_taken_in_every_format(processor, form, ids):
+    """`datasets` gives a column as lists, as one array, or as an array of arrays where their lengths differ."""
+    rows = Dataset.from_dict({"visual_ids": ids}).with_format(form)
+    column = rows[:]["visual_ids"]
+    column = column.to_pylist() if form == "arrow" else column
+    expected = processor(text=["cut", "now"], videos=ids)["input_ids"]
+    assert torch.equal(processor(text=["cut", "now"], videos=column)["input_ids"], expected)
+    one = column[1]
+    assert torch.equal(
+        processor(text="now", videos=one)["input_ids"], processor(text="now", videos=ids[1:])["input_ids"]
     )
-    ready = Whole()
-    for loader in (VideoBertProcessor, AutoProcessor):
-        again = loader.from_pretrained(tmp_path, asr_model=ready)
-        assert again.asr_model is ready and again.asr_options == {"task": "translate"}
-        changed = loader.from_pretrained(tmp_path, asr_options={"language": "de"})
-        assert changed.asr_model == "a/recogniser" and changed.asr_options == {"language": "de"}
 
 
 def test_processor_without_a_codebook_survives_saving(tiny_text_model, tiny_backbone, tmp_path):
@@ -254,3 +230,26 @@ def test_a_narrated_video_becomes_the_row_it_should(kitchen_videos, whisper_tiny
         assert before <= sentence["start"] < sentence["end"] <= row["duration"]
     assert abs(row["sentences"][0]["start"] - spoken[0]["start"]) < 0.5
     assert abs(row["sentences"][-1]["end"] - spoken[-1]["end"]) < 0.5
+
+
+def test_fill_mask_reads_written_visual_tokens(processor, tmp_path):
+    """transformers' own pipeline, on a saved folder, says what model and processor say; its token types were all 0."""
+    torch.manual_seed(0)
+    config = VideoBertConfig(
+        text_vocab_size=len(WORDS),
+        codebook_size=9,
+        hidden_size=16,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=32,
+        initializer_range=0.5,
+    )
+    model = VideoBertForMaskedLM(config).eval()
+    for part in (model, processor):
+        part.save_pretrained(tmp_path)
+    inputs = processor(text="cut the [MASK]", videos=[4, 0])
+    expected = model(**inputs).logits[0, 3].softmax(-1).sort(descending=True)
+    fill = pipeline("fill-mask", model=str(tmp_path), tokenizer=str(tmp_path), top_k=5)
+    found = fill("cut the [MASK] [>] <v_00004> <v_00000>")
+    assert [one["token"] for one in found] == expected.indices[:5].tolist()
+    assert [one["score"] for one in found] == pytest.approx(expected.values[:5].tolist(), abs=1e-6)

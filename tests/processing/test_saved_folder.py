@@ -111,6 +111,8 @@ def test_a_saved_folder_opens_with_and_without_the_package(tiny_backbone, tiny_t
         for name, tensor in expected.items():
             assert torch.equal(found[name], tensor), (package, name)
         assert json.loads(printed.splitlines()[-1]) == processor.tokenize(video)
+        # The codebook saved once more brings its code, too, wherever its class came from.
+        assert (tmp_path / f"{package}_again" / "codebook" / "codebook_videobert.py").is_file()
 
 
 def test_a_codebook_and_the_video_networks_open_alone(tmp_path):

@@ -9,7 +9,7 @@ class StandIn:
     """Describes a video without looking at it: features from its name's number; counts how often it is asked."""
 
     asr_model, backbone, codebook = "models/ears", "models/eyes", None
-    asr_options, dtype = None, "float32"
+    asr_options = backbone_options = None
 
     def __init__(self, killed_after=None):
         self.asked, self.given, self.killed_after = [], [], killed_after

@@ -57,8 +57,10 @@ def save_source(folder, videos=12, **options):
     """What pretrain.py learns from, as its options; `options` go to the text BERT."""
     folder.mkdir(parents=True, exist_ok=True)
     save_text_model(folder / "bert", **options)
-    tiny_processor().save_pretrained(folder / "processor")
+    processor = tiny_processor()
+    processor.save_pretrained(folder / "processor")
     rows = [*cooking_rows(videos), row("broken", [], 0, error="broken.mp4: truncated")]
+    rows = [one | {"codebook": processor.codebook.fingerprint} for one in rows]
     names = {
         "corpus": save_rows(rows, folder),
         "truth": save_truth(cooking_truth(rows), folder),

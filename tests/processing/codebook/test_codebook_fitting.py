@@ -13,10 +13,14 @@ import pytest
 import torch
 from support.made_features import CLIPS, LITTLE, OPTIONS, WIDTH, made_features, write_shards
 
-from processing.codebook import fitting
-from processing.codebook.feature_shards import FeatureShards, rows_by_video, write_ids, write_whole
-from processing.codebook.fitting import Fit, fit_codebook
-from processing.codebook_videobert import VisualCodebook, VisualCodebookConfig
+from processing.codebook import processes
+from processing.codebook.feature_shards import FeatureShards, rows_by_video
+from processing.codebook.fitting import fit_codebook
+from processing.codebook.processes import Processes
+from processing.codebook.state import FitState
+from processing.codebook.whole_files import write_whole
+from processing.codebook_videobert import VisualCodebook
+from processing.corpus.ids import write_ids
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -52,6 +56,7 @@ def test_blocks_do_not_matter(expected, shards, monkeypatch):
     monkeypatch.setattr("processing.codebook.feature_shards.BLOCK_ROWS", 37)
     monkeypatch.setattr("processing.codebook_videobert.CACHED_ROWS", 11)
     monkeypatch.setattr("processing.codebook.fitting.CACHED_ROWS", 13)
+    monkeypatch.setattr("processing.codebook.space.CACHED_ROWS", 17)
     assert same(fit_codebook(FeatureShards(shards), **LITTLE, **OPTIONS), expected)
 
 
@@ -83,10 +88,11 @@ import os
 from processing.codebook import fit_codebook
 from processing.codebook.feature_shards import FeatureShards
 from support.made_features import LITTLE, OPTIONS
-from processing.codebook import fitting
+from accelerate import PartialState
+from processing.codebook import state
 
 writes = 0
-write_whole = fitting.write_whole
+write_whole = state.write_whole
 
 def killing(path, write):
     global writes
@@ -95,9 +101,9 @@ def killing(path, write):
     if writes == {kill_at[1]}:
         os.kill(os.getpid(), 9)
 
-fitting.write_whole = killing
+state.write_whole = killing
 codebook = fit_codebook(FeatureShards({shards!r}), state_dir={state!r}, **LITTLE, **OPTIONS)
-assert fitting.PartialState().num_processes == int(os.environ.get("WORLD_SIZE", "1"))
+assert PartialState().num_processes == int(os.environ.get("WORLD_SIZE", "1"))
 if os.environ.get("RANK", "0") == "0":
     codebook.save_pretrained({output!r})
 os._exit(0)  # tearing down gloo's threads now and then aborts a process
@@ -145,31 +151,27 @@ def test_two_processes_give_the_codebook_of_one(expected, shards, tmp_path):
     assert same(VisualCodebook.from_pretrained(tmp_path / "codebook"), expected)
 
 
-def tiny_fit(state_dir=None, process=0):
-    """The first steps of a fit, as one of two processes."""
-    fit = Fit(VisualCodebook(VisualCodebookConfig(levels=1, branches=2, feature_size=4)), None, 0, 9, state_dir)
-    fit.process, fit.processes, fit.sizes = process, 2, [10]
-    return fit
+class Waits:
+    """The second of two processes, which notes what it finds in a folder whenever it waits."""
+
+    count, index, is_first = 2, 1, False
+
+    def __init__(self, folder, meanwhile):
+        self.folder, self.meanwhile, self.found = folder, meanwhile, []
+
+    def wait(self):
+        self.found.append([path.name for path in self.folder.iterdir()])
+        self.meanwhile()
 
 
-def test_only_the_first_process_begins_the_folder(tmp_path, monkeypatch):
+def test_only_the_first_process_begins_the_folder(tmp_path):
     """The second one comes first: it writes nothing, waits, and compares what the first has written meanwhile."""
-    first, second = (tiny_fit(tmp_path, process) for process in range(2))
-    waits = []  # was there something already?
-
-    class State:
-        def wait_for_everyone(self):
-            waits.append((tmp_path / "settings.json").exists())
-            if len(waits) == 1:
-                first.open_state()
-
-    monkeypatch.setattr(fitting, "PartialState", State)
-    second.open_state()
-    assert waits == [False, True]
-    assert [path.name for path in tmp_path.iterdir()] == ["settings.json"]
-    second.seed = 1
+    state = FitState(tmp_path)
+    waits = Waits(tmp_path, lambda: FitState(tmp_path).begin({"seed": 0}, Processes(alone=True)))
+    state.begin({"seed": 0}, waits)
+    assert waits.found == [[]] and [path.name for path in tmp_path.iterdir()] == ["settings.json"]
     with pytest.raises(ValueError, match="begun with other features or settings"):
-        second.open_state()
+        state.begin({"seed": 1}, waits)
 
 
 def test_sums_over_processes_are_made_on_the_device_and_come_back(monkeypatch):
@@ -182,11 +184,27 @@ def test_sums_over_processes_are_made_on_the_device_and_come_back(monkeypatch):
         assert tensor.device.type == "meta" and reduction == "sum"
         return torch.ones(tensor.shape, dtype=tensor.dtype)
 
-    fit = tiny_fit()
-    monkeypatch.setattr(fitting, "PartialState", State)
-    monkeypatch.setattr(fitting, "reduce", reduce)
-    total = fit.total(torch.zeros(3, dtype=torch.int64))
+    both = Processes(alone=True)
+    both.count = 2
+    monkeypatch.setattr(processes, "PartialState", State)
+    monkeypatch.setattr(processes, "reduce", reduce)
+    total = both.total(torch.zeros(3, dtype=torch.int64))
     assert total.tolist() == [1, 1, 1] and total.device.type == "cpu"
+
+
+def test_a_damaged_state_is_named(shards, tmp_path):
+    """Cut, or with one bit changed in its numbers: one sentence with the file, and no codebook of other numbers."""
+    state = FitState(tmp_path)
+    state.save("level_0", {"children": torch.ones(4, 3), "alive": torch.ones(4, dtype=torch.bool)})
+    path = tmp_path / "level_0.safetensors"
+    whole = path.read_bytes()
+    for damaged in (whole[:-4], whole[:-4] + bytes([whole[-4] ^ 1]) + whole[-3:], b""):
+        path.write_bytes(damaged)
+        with pytest.raises(ValueError, match="level_0.safetensors is damaged: .* Delete it, and it is computed again"):
+            state.load("level_0")
+    (tmp_path / "settings.json").write_text('{"seed": ')
+    with pytest.raises(ValueError, match="settings.json is damaged: it is no JSON"):
+        state.begin({"seed": 0}, Processes(alone=True))
 
 
 def test_dead_leaves_are_said(caplog):

@@ -16,7 +16,9 @@ from support.made_features import made_features, write_shards
 from processing.codebook.feature_shards import FeatureShards
 from processing.codebook.fitting import fit_codebook
 from processing.codebook.report import adjusted_mutual_information, codebook_report, nearest_clips, size_histogram
+from processing.codebook.saving import load_codebook
 from processing.codebook_videobert import VisualCodebook, VisualCodebookConfig
+from processing.corpus import held_out_ids, read_rows
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -114,6 +116,7 @@ def test_the_example_fits_reports_and_writes_ids(tmp_path, monkeypatch, capsys):
     command = [sys.executable, str(ROOT / "examples" / "fit_codebook.py"), "--features", str(shards)]
     command += ["--levels", "2", "--branches", "3", "--output", str(tmp_path / "codebook")]
     command += ["--report", str(tmp_path / "report"), "--ids", str(tmp_path / "ids")]
+    command += ["--test_share", "0"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "ATEN_CPU_CAPABILITY": "default"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
@@ -136,6 +139,33 @@ def test_the_example_fits_reports_and_writes_ids(tmp_path, monkeypatch, capsys):
             assert ids["video_id"] == row["video_id"] and "features" not in ids
             features = np.array(row["features"], dtype=np.float32).reshape(-1, 12)
             assert ids["visual_ids"] == codebook.encode(features).tolist()
+
+
+def test_the_example_does_not_see_held_out_videos(tmp_path, monkeypatch):
+    """Neither they nor any other share of them by accident: their clips are counted in no leaf, yet all get ids."""
+    shards, script = (
+        write_shards(made_features(600), tmp_path / "features", shards=2),
+        importlib.import_module("fit_codebook"),
+    )
+    command = ["fit_codebook.py", "--features", str(shards), "--levels", "1", "--branches", "3"]
+    command += ["--output", str(tmp_path / "codebook"), "--ids", str(tmp_path / "ids")]
+    monkeypatch.setattr(sys, "argv", command)
+    script.main()
+    clips = {
+        row["video_id"]: len(row["features"]) for path in shards.glob("*") for row in pq.read_table(path).to_pylist()
+    }
+    held_out = held_out_ids([name for name, count in clips.items() if count], 0.1)
+    counted = sum(count for name, count in clips.items() if name not in held_out)
+    codebook = load_codebook(tmp_path / "codebook")
+    assert codebook.counts(0).sum() == counted < 600
+    rows = read_rows(tmp_path / "ids")
+    assert {row["video_id"]: len(row["visual_ids"]) for row in rows} == clips
+    assert set(rows["codebook"]) == {codebook.fingerprint}
+    monkeypatch.setattr(sys, "argv", [*command, "--test_share", "0.3"])
+    with pytest.raises(
+        ValueError, match=r"\(then, now\): \{'held_out_share': \(0.1, 0.3\), 'features': .* ask for the same"
+    ):
+        script.main()
 
 
 def test_joined_networks_are_named_without_folders(tmp_path):

@@ -1,13 +1,15 @@
 """Protects the arithmetic under the codebook: k-means itself, and choices that hang on nothing."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from processing.codebook.fitting import rounded
 from processing.codebook.kmeans import START_ROWS, Passes, kmeans, one_hot, split_by
+from processing.codebook.space import rounded
 from processing.nearest_videobert import nearest_child
 
 
@@ -103,7 +105,10 @@ def test_points_far_from_all_children_fill_the_dead_ones():
     assert alive.sum() == 1
     nodes = torch.zeros(len(points), dtype=torch.long)
     blocks = [(0, points[:700], nodes[:700]), (700, points[700:], nodes[700:])]
-    passes = Passes(children[None], alive[None], lambda: blocks, lambda block: block, points.__getitem__, 10.0)
+    held = SimpleNamespace(
+        scan=lambda: blocks, prepare=lambda block: block, take=points.__getitem__, longest=10.0, cores=1, gather=list
+    )
+    passes = Passes(children[None], alive[None], held)
     passes.fill(torch.tensor([True]))
     assert passes.alive.sum() == 5
     labels, counts = passes.assign(len(points))

@@ -16,8 +16,10 @@ from support.stand_in import StandIn, videos
 
 from processing.codebook.feature_shards import rows_by_video
 from processing.codebook_videobert import VisualCodebook
-from processing.corpus import build_corpus, find_videos
-from processing.corpus.build import check_settings, extract_features, named
+from processing.corpus import build_corpus
+from processing.corpus.describing import extract_features, write_shard
+from processing.corpus.settings import check_settings
+from processing.corpus.split import held_out_ids, rows_to_fit
 
 
 def test_rows_are_complete_and_in_order(tmp_path):
@@ -59,28 +61,21 @@ def test_features_of_two_networks_never_mix(tmp_path):
         extract_features(videos(3), other, tmp_path)
 
 
-def test_folders_of_this_machine_are_not_told(tmp_path):
-    (tmp_path / "i3d").mkdir()
-    (tmp_path / "a+b").mkdir()
-    assert named(tmp_path / "i3d") == "i3d" and named(tmp_path / "a+b") == "a+b"
-    assert named(f"{tmp_path}/i3d+facebook/dinov2-base:change") == "i3d+facebook/dinov2-base:change"
-    assert named(f"torchvision/s3d+{tmp_path}/i3d:frames=3") == "torchvision/s3d+i3d:frames=3"
-    assert named(SimpleNamespace(name_or_path=str(tmp_path / "i3d"))) == "i3d" and named(object()) is None
-
-
 def test_a_ready_made_recogniser_is_the_same_on_the_next_run(tmp_path):
     """It is known by its checkpoint, not by where it lies in memory."""
     for _ in range(2):
         processor = StandIn()
         processor.asr_model = SimpleNamespace(model=SimpleNamespace(name_or_path="openai/whisper-small"))
-        check_settings(tmp_path / "settings.json", processor, None)
+        check_settings(tmp_path, processor, None)
 
+
+SHARE = 0.3  # of the videos, held out
 
 OTHERS = {
     "language": (None, "de", lambda other: setattr(other, "asr_options", {"language": "de", "batch_size": 4})),
     "fps": (20, 10, lambda other: setattr(other.video_processor, "fps", 10)),
     "clip_seconds": (1.5, 2.0, lambda other: setattr(other.video_processor, "clip_seconds", 2.0)),
-    "dtype": ("float32", "bfloat16", lambda other: setattr(other, "dtype", torch.bfloat16)),
+    "dtype": ("float32", "bfloat16", lambda other: setattr(other, "backbone_options", {"dtype": torch.bfloat16})),
 }
 
 
@@ -130,21 +125,6 @@ def test_nothing_to_fit_on_is_said(tmp_path):
         build_corpus(videos(1), StandIn(), tmp_path)
 
 
-def test_find_videos(tmp_path):
-    """Names come from the place in the folder; two files of one name keep their endings; others are passed over."""
-    for name in ("b/clip.mp4", "a.MP4", "same.mkv", "same.webm", "notes.txt"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).touch()
-    assert list(find_videos(tmp_path)) == ["a", "b/clip", "same.mkv", "same.webm"]
-
-
-def test_folders_without_videos_are_named(tmp_path):
-    with pytest.raises(ValueError, match="holds no video"):
-        find_videos(tmp_path)
-    with pytest.raises(ValueError, match="is not a folder"):
-        find_videos(tmp_path / "nothing")
-
-
 def test_a_repaired_video_takes_the_place_of_its_broken_row(tmp_path):
     """A half-copied upload that is whole on the next run must not stay broken for ever."""
     build_corpus(videos(4), StandIn(), tmp_path, levels=1, branches=3)
@@ -158,21 +138,43 @@ def test_a_repaired_video_takes_the_place_of_its_broken_row(tmp_path):
 def test_the_codebook_is_fitted_once_and_only_on_what_it_may_see(tmp_path):
     """Held-out videos stay out of the fit, and a second run, with more videos, does not renumber the visual ids."""
     first, second = StandIn(), StandIn()
-    build_corpus(videos(6), first, tmp_path, fit_on=lambda readable: readable & {"v1", "v3"}, levels=1, branches=3)
-    assert first.codebook.counts(0).sum() == 1 + 3
+    build_corpus(videos(6), first, tmp_path, held_out_share=SHARE, levels=1, branches=3)
+    # Of v1 to v5, v1 draws less than 0.3, and v4 least of the others; v0 draws less still, but cannot be read.
+    assert first.codebook.counts(0).sum() == 2 + 3 + 5
     before = build_corpus(videos(6), first, tmp_path, levels=1, branches=3)["visual_ids"]
-    after = build_corpus(videos(8), second, tmp_path, levels=1, branches=3)["visual_ids"]
+    after = build_corpus(videos(8), second, tmp_path, held_out_share=SHARE, levels=1, branches=3)["visual_ids"]
     assert list(after)[:6] == list(before)
+
+
+def test_a_codebook_that_saw_other_videos_is_refused(tmp_path):
+    """With another share, some that are held out now would have been seen by the codebook."""
+    build_corpus(videos(6), StandIn(), tmp_path, held_out_share=SHARE, levels=1, branches=3)
+    with pytest.raises(ValueError, match=r"other settings \(then, now\): \{'held_out_share': \(0.3, 0.5\)\}; ask for"):
+        build_corpus(videos(6), StandIn(), tmp_path, held_out_share=0.5, levels=1, branches=3)
+
+
+@pytest.mark.parametrize("share", [0.01, 0.3])
+@pytest.mark.parametrize("few", [1, 16])
+def test_what_a_codebook_may_see_is_what_training_may(tmp_path, monkeypatch, share, few):
+    """Of videos that hold anything, two at least are held out: v0 and w0 hold nothing and do not count as these."""
+    described = [{**StandIn().row(f"v{number}"), "video_id": name} for number, name in enumerate("vabcdefghi")]
+    described += [{**described[0], "video_id": f"w{number}"} for number in range(30)]
+    write_shard(described, tmp_path / "0.parquet")
+    monkeypatch.setattr("processing.corpus.split.FEW", few)
+    rows = rows_by_video(tmp_path)
+    readable = {row["video_id"] for row in described if len(row["features"]) or row["sentences"]}
+    fitted = rows_to_fit(tmp_path, rows, share)
+    assert readable & fitted.keys() == readable - held_out_ids(readable, share)
 
 
 def test_a_large_corpus_fits_its_codebook_from_the_shards(tmp_path, monkeypatch):
     """Only what may be seen is read: rows of held-out videos, and broken rows whose video was repaired, are left."""
     extract_features(videos(9), StandIn(), tmp_path / "features", shard_size=2)
     monkeypatch.setattr("processing.corpus.build.CLIPS_IN_MEMORY", 5)
-    processor = StandIn()
-    build_corpus(videos(9), processor, tmp_path, fit_on=lambda ids: ids & {"v2", "v3", "v8"}, levels=1, branches=3)
-    assert processor.codebook.counts(0).sum() == 2 + 3 + 8
-    expected = np.concatenate([processor.row(name)["features"].astype(np.float16) for name in ("v2", "v3", "v8")])
+    processor, seen = StandIn(), [2, 3, 4, 5]  # the others draw less than the share
+    build_corpus(videos(9), processor, tmp_path, held_out_share=SHARE, levels=1, branches=3)
+    assert processor.codebook.counts(0).sum() == sum(seen)
+    expected = np.concatenate([processor.row(f"v{number}")["features"].astype(np.float16) for number in seen])
     assert np.allclose(processor.codebook.mean, expected.astype(np.float32).mean(0), rtol=1e-3, atol=1e-4)
 
 
@@ -196,7 +198,7 @@ def half_saved(codebook, folder):
 
 def test_a_codebook_of_another_shape_is_not_taken_for_the_one_asked_for(tmp_path):
     build_corpus(videos(5), StandIn(), tmp_path, levels=1, branches=3)
-    with pytest.raises(ValueError, match=r"fitted with \(levels, branches\) \(1, 3\), not \(2, 3\)"):
+    with pytest.raises(ValueError, match=r"other settings \(then, now\): \{'levels': \(1, 2\)\}; ask for the same"):
         build_corpus(videos(5), StandIn(), tmp_path, levels=2, branches=3)
 
 

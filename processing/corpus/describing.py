@@ -1,0 +1,153 @@
+"""Videos to shards of sentences and features: the expensive half of a corpus, which goes on where it stopped."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from os import PathLike
+from pathlib import Path
+
+import numpy as np
+from accelerate import PartialState
+from accelerate.utils import tqdm
+from datasets import Dataset, Features, List, Value
+from transformers.utils import logging
+
+from ..codebook.feature_shards import read_shard
+from ..codebook.whole_files import remove_unfinished, write_whole
+from ..processing_videobert import VideoBertProcessor
+from .rows import DESCRIPTION
+from .settings import check_settings
+
+logger = logging.get_logger(__name__)
+
+
+def extract_features(
+    videos: Mapping[str, Path],
+    processor: VideoBertProcessor,
+    folder: str | PathLike,
+    shard_size: int = 16,
+    subtitles: Mapping[str, Path] | None = None,
+) -> None:
+    """Describes the videos that no shard of the folder holds without an error yet, `shard_size` to a new shard.
+
+    A shard is named after what is in it, so several processes may fill one folder with different videos.
+
+    Args:
+        videos (`Mapping[str, Path]`):
+            Path by video id.
+        processor ([`VideoBertProcessor`]):
+            With `asr_model` and `backbone`.
+        folder (`str` or `os.PathLike`):
+            Gets the shards and `settings.json`, how they were made.
+        shard_size (`int`, *optional*, defaults to 16):
+            Videos described, and lost by a crash, at a time.
+        subtitles (`Mapping[str, Path]`, *optional*):
+            By video id what is said; the other videos are heard.
+
+    Raises:
+        `ValueError`: The folder was begun with other settings, or a shard is damaged.
+    """
+    folder, subtitled = Path(folder), subtitles or {}
+    folder.mkdir(parents=True, exist_ok=True)
+    remove_unfinished(folder)
+    check_settings(folder, processor, subtitles)
+    tables = [read_shard(path, ["video_id", "error"]) for path in folder.glob("*.parquet")]
+    tried = {row["video_id"] for table in tables for row in table.to_pylist()}
+    good = {row["video_id"] for table in tables for row in table.to_pylist() if row["error"] is None}
+    # Of several processes only the first tries again what failed: the others come when it has.
+    again = tried - good if PartialState().is_main_process else set()
+    todo = [video_id for video_id in videos if video_id not in tried]
+    todo += [video_id for video_id in videos if video_id in again]  # what keeps failing must not hold up the rest
+    with tqdm(total=len(todo), desc="Videos", unit="video") as bar:
+        for start in range(0, len(todo), shard_size):
+            names = todo[start : start + shard_size]
+            described, failures = describe_lot(processor, {name: videos[name] for name in names}, subtitled)
+            # What befalls every one of several videos that were never seen is no fault of theirs.
+            if len(failures) == len(names) > 1 and not again & set(names):
+                raise failures[0]
+            content = repr([(row["video_id"], row["error"]) for row in described])
+            write_shard(described, folder / f"{hashlib.sha256(content.encode()).hexdigest()[:16]}.parquet")
+            bar.update(len(names))
+
+
+def describe_lot(
+    processor: VideoBertProcessor, videos: Mapping[str, Path], subtitles: Mapping[str, Path]
+) -> tuple[list[dict], list[Exception]]:
+    """Describes some videos together or, where that fails, one by one.
+
+    Args:
+        processor ([`VideoBertProcessor`]):
+            Describes them.
+        videos (`Mapping[str, Path]`):
+            Path by video id.
+        subtitles (`Mapping[str, Path]`):
+            By video id what is said, of those that are not heard.
+
+    Returns:
+        `tuple`: Their rows, and what was raised by those that could not be described: an `error` of their row, and
+        with its traceback in the log.
+    """
+    names, paths, said = [*videos], [*videos.values()], [subtitles.get(name) for name in videos]
+    try:
+        return processor.describe(paths, names, said), []
+    except Exception as error:
+        if len(names) == 1:
+            logger.error(f"{names[0]} cannot be described.", exc_info=True)
+            return [failed_row(names[0], error, processor.video_processor.clip_seconds)], [error]
+        logger.warning(f"{len(names)} videos cannot be described together ({error}); they are described one by one.")
+    rows, failures = [], []
+    for name, path in videos.items():
+        described, failed = describe_lot(processor, {name: path}, subtitles)
+        rows += described
+        failures += failed
+    return rows, failures
+
+
+def failed_row(video_id: str, error: Exception, clip_seconds: float) -> dict:
+    """The row of a video of which nothing could be described."""
+    return {
+        "video_id": video_id,
+        "duration": None,
+        "clip_seconds": clip_seconds,
+        "has_speech": False,
+        "sentences": [],
+        "features": np.zeros((0, 1)),
+        "error": f"{video_id}: {type(error).__name__}: {error}",
+    }
+
+
+def write_shard(described: list[dict], path: Path) -> None:
+    """Writes rows with their features, whole or not at all."""
+    features = Features({**DESCRIPTION, "features": List(List(Value("float16")))})
+    columns = {name: [] for name in features}
+    for row in map(halved, described):
+        for name, column in columns.items():
+            column.append(row[name] if name == "features" else as_utf8(row[name]))
+    table = Dataset.from_dict(columns, features=features)
+    write_whole(path, lambda unfinished: table.to_parquet(unfinished, write_page_checksum=True))
+
+
+def halved(row: dict) -> dict:
+    """A row with its features in float16, up to the first that is too large for it, which is an error of the row."""
+    with np.errstate(over="ignore"):
+        half = np.asarray(row["features"], dtype=np.float16)
+    bad = np.flatnonzero(~np.isfinite(half).all(-1))
+    if not len(bad):
+        return {**row, "features": list(half)}
+    problem = (
+        f"{row['video_id']}: the feature of clip {bad[0]} has values that float16 cannot hold (65504 at the most)"
+    )
+    error = problem if row["error"] is None else f"{row['error']}; {problem}"
+    return {**row, "features": list(half[: bad[0]]), "error": error}
+
+
+def as_utf8(value: object) -> object:
+    """A value whose text UTF-8 can hold: file names that are not in it come with surrogates, which are spelled out."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode("utf-8")
+    if isinstance(value, list):
+        return [as_utf8(one) for one in value]
+    if isinstance(value, dict):
+        return {name: as_utf8(one) for name, one in value.items()}
+    return value
