@@ -1,9 +1,10 @@
-# Two commands: `make demo` and `make test`. Both set everything up first, in a virtual environment of their own.
+# `make demo`, `make test`, `make test-fast` and `make lint` all set everything up first, in a virtual environment of
+# their own.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test setup ffmpeg lint
+.PHONY: demo test test-fast lint setup ffmpeg
 .DEFAULT_GOAL := test
 
 demo: setup
@@ -11,6 +12,10 @@ demo: setup
 
 test: setup
 	$(BIN)/python -m pytest
+
+# Without real weights, real videos and whole scripts: two minutes, for every change.
+test-fast: setup
+	$(BIN)/python -m pytest -m "not slow"
 
 lint: setup
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .

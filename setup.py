@@ -47,6 +47,7 @@ setup(
             "pytest-timeout>=2",
             "ruff>=0.14",
             "scikit-learn>=1.7",
+            "setuptools>=77",  # builds the wheel that is looked at
             "timm>=1.0.20",
         ],
     },

@@ -1,6 +1,6 @@
 """Clips of a video beside decord, PyAV, OpenCV and torchcodec's VideoDecoder: the same tensors, written in turn.
 
-    pip install "videobert[benchmarks]"
+    pip install -e ".[benchmarks]"
     python benchmarks/media.py                        # about eight minutes
     python benchmarks/media.py --json results.json    # the figures in a file too
     python benchmarks/media.py --smoke                # toy sizes, seconds: shows that it runs

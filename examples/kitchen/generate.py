@@ -142,22 +142,30 @@ def generate(
     """Makes `num_videos` videos and their `truth.jsonl` in the folder `output`.
 
     Args:
-        output (`str` or `Path`): The folder; made if missing.
-        num_videos (`int`): How many.
-        seed (`int`, defaults to 0): Together with the split and a video's number it fixes everything in that video.
-        split (`str`, defaults to `"train"`): `"train"` never shows a pair of `HELD_OUT_PAIRS`; `"test"` does.
-        narrator (callable, *optional*): `(text, pace, pitch) -> samples` with an attribute `rate`, and picklable;
-            the packaged Piper voice if not given.
-        workers (`int`, defaults to 1): Processes at work.
-        chatter (`float`, defaults to 0.3): Probability of sentences that are off the topic.
-        shift (`float`, defaults to 0.7): Words come up to this many seconds before or after their pictures.
+        output (`str` or `os.PathLike`):
+            The folder, which is made if it is missing.
+        num_videos (`int`):
+            How many.
+        seed (`int`, defaults to 0):
+            Together with the split and a video's number it fixes everything in that video.
+        split (`str`, defaults to `"train"`):
+            `"train"` never shows a pair of `HELD_OUT_PAIRS`; `"test"` does.
+        narrator (`Callable`, *optional*):
+            `(text, pace, pitch) -> samples` with an attribute `rate`, and picklable; the packaged Piper voice if not
+            given.
+        workers (`int`, defaults to 1):
+            Processes at work.
+        chatter (`float`, defaults to 0.3):
+            Probability of sentences that are off the topic.
+        shift (`float`, defaults to 0.7):
+            Words come up to this many seconds before or after their pictures.
 
     Returns:
-        `list[dict]`: the lines of truth: video_id, duration, seed, steps, sentences.
+        `list[dict]`: The lines of truth: video_id, duration, seed, steps, sentences.
 
     Raises:
-        ValueError: The split, a probability or a count is not one that is allowed.
-        RuntimeError: ffmpeg is missing or failed.
+        `ValueError`: The split, a probability or a count is not one that is allowed.
+        `RuntimeError`: The program ffmpeg is missing or failed.
     """
     if split not in SPLITS:
         raise ValueError(f"split is {split!r}; it must be one of {SPLITS}.")

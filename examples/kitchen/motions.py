@@ -57,8 +57,14 @@ def prepare(verb: str, thing: str, look, step) -> Deed:
     """Draws what a step needs.
 
     Args:
-        look (`np.random.Generator`): what one video keeps the same (the skin, the sleeve).
-        step (`np.random.Generator`): what changes from step to step.
+        verb (`str`):
+            What is done, one of the keys of `TOOL_OF`.
+        thing (`str`):
+            What it is done to.
+        look (`np.random.Generator`):
+            What one video keeps the same (the skin, the sleeve).
+        step (`np.random.Generator`):
+            What changes from step to step.
     """
     skin, sleeve = pick(look, tools.SKINS), pick(look, tools.SLEEVES)
     picture = tools.turn_picture(draw_object(thing, step), step.uniform(-30, 30))

@@ -42,11 +42,14 @@ class Kitchen:
     """What the embedded default trains and evaluates on.
 
     Args:
-        train_rows, test_rows ([`datasets.Dataset`]): One row a video.
-        truth (`dict[str, list[dict]]`): By video id its steps, `{"verb", "object", "start", "end"}`; only evaluation
-            reads it.
-        processor ([`VideoBertProcessor`]): With the codebook of the rows.
-        videos (`dict[str, pathlib.Path]`): By video id the file, where it was made on this machine.
+        train_rows, test_rows ([`datasets.Dataset`]):
+            One row a video.
+        truth (`dict[str, list[dict]]`):
+            By video id its steps, `{"verb", "object", "start", "end"}`; only evaluation reads it.
+        processor ([`VideoBertProcessor`]):
+            With the codebook of the rows.
+        videos (`dict[str, pathlib.Path]`):
+            By video id the file, where it was made on this machine.
     """
 
     train_rows: Dataset
@@ -74,18 +77,23 @@ def prepare_kitchen(
     """Makes, tokenises and joins what the embedded default needs.
 
     Args:
-        work_dir (`str` or `os.PathLike`): Gets the videos and their features; run again, it goes on where it stopped.
-        from_scratch (`bool`): Make all videos and fit the codebook anew, instead of adding a few to the kept rows.
-        asr_model, backbone, text_model (`str`, *optional*): Hub ids or folders; by default the packaged weights. The
-            kept rows belong to the packaged backbone, so another one needs `from_scratch`.
-        workers (`int`): Videos made at once.
-        dtype (`str`): Precision of the video network; `"bfloat16"` is several times faster on processors made for it.
+        work_dir (`str` or `os.PathLike`):
+            Gets the videos and their features; run again, it goes on where it stopped.
+        from_scratch (`bool`, defaults to `False`):
+            Make all videos and fit the codebook anew, instead of adding a few to the kept rows.
+        asr_model, backbone, text_model (`str`, *optional*):
+            Hub ids or folders; by default the packaged weights. The kept rows belong to the packaged backbone, so
+            another one needs `from_scratch`.
+        workers (`int`, defaults to 2):
+            Videos made at once.
+        dtype (`str`, defaults to `"float32"`):
+            Precision of the video network; `"bfloat16"` is several times faster on processors made for it.
 
     Returns:
-        [`Kitchen`]
+        [`Kitchen`]: Rows, truth, processor and the videos of this machine.
 
     Raises:
-        ValueError: Another backbone than the kept rows', without `from_scratch`.
+        `ValueError`: Another backbone than the kept rows', without `from_scratch`.
     """
     if backbone is not None and not from_scratch:
         raise ValueError(

@@ -117,7 +117,15 @@ def plan_steps(rng: np.random.Generator, split: str, fps: int) -> list[Step]:
     """Four to six steps, each a close-up of 2 to 3 s and then at least 3 s of work; 20 to 30 s in all.
 
     Args:
-        split (`str`): `"train"` never contains one of `HELD_OUT_PAIRS`; in `"test"` about a quarter of the steps are.
+        rng (`np.random.Generator`):
+            Draws steps and lengths.
+        split (`str`):
+            `"train"` never contains one of `HELD_OUT_PAIRS`; in `"test"` about a quarter of the steps are.
+        fps (`int`):
+            Frames a second, on which steps begin and end.
+
+    Returns:
+        `list[Step]`: The steps in order.
     """
     count = int(rng.choice([4, 5, 6], p=[0.5, 0.4, 0.1]))
     verbs = sorted(rng.choice(VERBS, count, replace=False).tolist(), key=ORDER.index)
@@ -141,13 +149,21 @@ def narrate(rng: np.random.Generator, steps: list[Step], speak, rate: int, chatt
     """Puts sentences on the time line: no two overlap, and a short pause follows each.
 
     Args:
-        speak (callable): Text to mono samples.
-        rate (`int`): Samples per second of `speak`.
-        chatter (`float`): Probability that a gap is filled with something off the topic.
-        shift (`float`): Each step's words come up to this many seconds before or after its pictures.
+        rng (`np.random.Generator`):
+            Draws what is said, and when.
+        steps (`list[Step]`):
+            What is done in the video.
+        speak (`Callable`):
+            Text to mono samples.
+        rate (`int`):
+            Samples per second of `speak`.
+        chatter (`float`):
+            Probability that a gap is filled with something off the topic.
+        shift (`float`):
+            Each step's words come up to this many seconds before or after its pictures.
 
     Returns:
-        `tuple`: the `Sentence`s in order, and the sound track (float32, as long as the video).
+        `tuple`: The `Sentence`s in order, and the sound track (float32, as long as the video).
     """
     end = steps[-1].end
     track = np.zeros(round(end * rate), np.float32)

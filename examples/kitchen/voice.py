@@ -12,7 +12,8 @@ class PiperNarrator:
     """Speaks with a Piper voice; loaded when it first speaks, so it can be sent to another process before.
 
     Args:
-        folder (`str` or `Path`): Where the voice's `.onnx` and `.onnx.json` lie.
+        folder (`str` or `Path`):
+            Where the voice's `.onnx` and `.onnx.json` lie.
     """
 
     rate = 22050
@@ -40,12 +41,15 @@ class PiperNarrator:
         """Speaks one sentence.
 
         Args:
-            text (`str`): The sentence.
-            pace (`float`): 1 is the voice's own; higher is slower.
-            pitch (`float`): 1 is the voice's own; higher is higher, at the same pace.
+            text (`str`):
+                The sentence.
+            pace (`float`):
+                1 is the voice's own; higher is slower.
+            pitch (`float`):
+                1 is the voice's own; higher is higher, at the same pace.
 
         Returns:
-            `np.ndarray`: float32 samples in [-1, 1] at `rate` Hz.
+            `np.ndarray`: Float32 samples in [-1, 1] at `rate` Hz.
         """
         from piper import SynthesisConfig
 

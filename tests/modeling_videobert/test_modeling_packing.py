@@ -52,7 +52,9 @@ def test_positions_restart_by_hand():
     assert positions_in_sequence(ids).tolist() == [[0, 1, 2, 0, 1, 0, 1], [0, 0, 1, 2, 0, 1, 2]]
 
 
-@pytest.mark.parametrize("attention", ["sdpa", "eager", pytest.param("flex_attention", marks=COMPILER)])
+@pytest.mark.parametrize(
+    "attention", ["sdpa", "eager", pytest.param("flex_attention", marks=(COMPILER, pytest.mark.slow))]
+)
 @torch.no_grad()  # flex attention has no backward on a CPU
 def test_packed_equals_unpacked(attention):
     """transformers' bidirectional mask alone lets packed examples see each other; ours must not."""

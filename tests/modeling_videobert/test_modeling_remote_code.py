@@ -80,6 +80,7 @@ def test_auto_map_is_complete(tmp_path, model_class):
     assert {"AutoModel", "AutoModelForMaskedLM", "AutoModelForPreTraining"} <= auto_map.keys()
 
 
+@pytest.mark.slow
 def test_a_saved_folder_opens_without_the_package(tmp_path):
     """In a process that cannot import us: every Auto class, the same numbers, and saving again from there."""
     model = tiny_model(VideoBertForPreTraining)

@@ -3,6 +3,7 @@
 import copy
 import os
 
+import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
@@ -55,6 +56,7 @@ def sharded_step(rank, folder):
     os._exit(0)
 
 
+@pytest.mark.slow
 def test_a_sharded_step_is_a_whole_step(tmp_path):
     """The hints name the layers, and the sparse head reads the tied matrix while it is whole."""
     model = tiny_model(VideoBertForPreTraining).train()

@@ -130,6 +130,7 @@ def fetched_s3d(torchvision_s3d, tmp_path, monkeypatch):
     torch.save(torchvision_s3d.state_dict(), tmp_path / "home" / "hub" / "checkpoints" / name)
 
 
+@pytest.mark.slow
 def test_s3d_equals_torchvision(fetched_s3d, torchvision_s3d, tmp_path):
     """By its id, and from a folder of safetensors: its classifier makes torchvision's logits of the feature."""
     network = Network("torchvision/s3d")

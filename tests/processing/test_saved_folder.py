@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 
+import pytest
 import torch
 from support.tiny_processor import make_video, text_tokenizer
 
@@ -81,6 +82,7 @@ def tiny_codebook():
     return fit_codebook(torch.randn(60, 16, generator=torch.Generator().manual_seed(0)), 2, 3, progress=False)
 
 
+@pytest.mark.slow
 def test_a_saved_folder_opens_with_and_without_the_package(tiny_backbone, tiny_text_model, tmp_path):  # noqa: F811
     """Config, model, cloze head, processor through the Auto classes: equal to the last bit in all three processes."""
     codebook = tiny_codebook()
@@ -115,6 +117,7 @@ def test_a_saved_folder_opens_with_and_without_the_package(tiny_backbone, tiny_t
         assert (tmp_path / f"{package}_again" / "codebook" / "codebook_videobert.py").is_file()
 
 
+@pytest.mark.slow
 def test_a_codebook_and_the_video_networks_open_alone(tmp_path):
     """Saved by themselves, each brings its code: one call opens them, and gives the same to the bit."""
     torch.manual_seed(0)

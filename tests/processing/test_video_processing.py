@@ -137,6 +137,7 @@ def test_saved_and_loaded(tmp_path):
     assert saved["video_processor_type"] == "VideoBertVideoProcessor"
 
 
+@pytest.mark.slow
 def test_travels_with_its_code(tmp_path, video):
     """Where this package is not installed, the saved folder is enough: AutoVideoProcessor loads the code beside it."""
     folder = tmp_path / "saved"

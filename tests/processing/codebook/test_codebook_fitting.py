@@ -129,6 +129,7 @@ def run(shards, tmp_path, kill_at=("", -1), processes=1):
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
 
 
+@pytest.mark.slow
 def test_a_killed_fit_goes_on_where_it_stopped(expected, shards, tmp_path):
     """Killed when the root is split, then after the second subtree; then it ends, and is the same."""
     for kill_at in (("level", 1), ("subtree", 2)):
@@ -145,6 +146,7 @@ def test_a_killed_fit_goes_on_where_it_stopped(expected, shards, tmp_path):
         fit_codebook(made_features() + 1, state_dir=tmp_path / "state", **LITTLE, **OPTIONS)
 
 
+@pytest.mark.slow
 def test_two_processes_give_the_codebook_of_one(expected, shards, tmp_path):
     done = run(shards, tmp_path, processes=2)
     assert done.returncode == 0, done.stderr

@@ -107,6 +107,7 @@ def test_nearest_clips_are_the_nearest(tmp_path):
         assert found == pytest.approx(distance[ids == visual_id].sort()[0][:3].tolist())
 
 
+@pytest.mark.slow
 def test_the_example_fits_reports_and_writes_ids(tmp_path, monkeypatch, capsys):
     """The script as a user runs it, twice: the second run finds the codebook and fits nothing.
 

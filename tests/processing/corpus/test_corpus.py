@@ -268,6 +268,7 @@ os._exit(0)  # tearing down gloo's threads now and then aborts a process
 """
 
 
+@pytest.mark.slow
 def test_the_first_of_two_processes_fits_alone(tmp_path):
     """The others wait until the corpus is there; a fit that waited for their share would hang for ever."""
     root, script = Path(__file__).resolve().parents[3], tmp_path / "build.py"
