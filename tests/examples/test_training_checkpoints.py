@@ -3,12 +3,18 @@
 import json
 import re
 import shutil
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
 from accelerate import Accelerator
+from support.tiny_rows import OFFSET
 from support.tiny_run import tiny_model
+from torch.distributed.fsdp import fully_shard
 from training.checkpoints import Checkpoints, DamagedCheckpoint, choose_checkpoint, find_checkpoints
 from training.steps import make_optimizer
 
@@ -178,3 +184,46 @@ def test_a_longer_run_is_allowed_and_said(tmp_path):
 def test_no_checkpoint_is_said(tmp_path):
     with pytest.raises(ValueError, match="There is no checkpoint in"):
         make_run(tmp_path).resume("latest")
+
+
+def sharded_run(folder, rank):
+    """Checkpoints of a model that is sharded over two processes."""
+    accelerator = SimpleNamespace(is_main_process=rank == 0, process_index=rank, scaler=None)
+    accelerator.device, accelerator.wait_for_everyone = torch.device("cpu"), dist.barrier
+    accelerator.unwrap_model = lambda model: model
+    model = tiny_model()
+    for layer in model.videobert.encoder.layer:
+        fully_shard(layer)
+    fully_shard(model)
+    return Checkpoints(Path(folder), accelerator, model, make_optimizer(model, 1e-2, 0.1), SETTINGS, 9)
+
+
+def take_sharded_step(run):
+    ids = torch.randint(5, OFFSET, (2, 9), generator=torch.Generator().manual_seed(5))
+    loss = run.model(input_ids=ids, labels=ids).loss
+    loss.backward()
+    run.optimizer.step()
+    run.optimizer.zero_grad()
+    return loss.item()
+
+
+def resume_sharded(rank, folder, paths):
+    sys.path[:0] = paths
+    dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
+    run = sharded_run(f"{folder}/checkpoints", rank)
+    take_sharded_step(run)
+    run.save(1, {"step": 1})
+    expected = [take_sharded_step(run) for _ in range(3)]
+    run = sharded_run(f"{folder}/checkpoints", rank)
+    run.resume("latest")
+    found = [take_sharded_step(run) for _ in range(3)]
+    Path(folder, f"same_{rank}").write_text(str(found == expected))
+    dist.destroy_process_group()
+
+
+def test_a_sharded_model_goes_on_exactly(tmp_path):
+    """FSDP: one process writes whole weights and moments, and each takes its own part of them again."""
+    mp.spawn(resume_sharded, (str(tmp_path), [path for path in sys.path if path]), nprocs=2)
+    assert [(tmp_path / f"same_{rank}").read_text() for rank in (0, 1)] == ["True", "True"]
+    names = {path.name for path in (tmp_path / "checkpoints" / "step_1").iterdir()}
+    assert {"random_0.safetensors", "random_1.safetensors", "model.safetensors"} <= names
