@@ -76,7 +76,7 @@ class Loop:
     def run(self) -> Progress:
         """Train; afterwards the model has its last weights, or its best where a figure is watched."""
         if wanted := self.options.running.resume_from_checkpoint:
-            self.progress.restore(self.checkpoints.resume(wanted))
+            self.progress = Progress(**self.checkpoints.resume(wanted))
         else:
             self.checkpoints.start_anew()
         self.watch.begin(self.progress)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import sys
-from argparse import RawDescriptionHelpFormatter
+from argparse import ArgumentDefaultsHelpFormatter, RawDescriptionHelpFormatter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
@@ -189,6 +190,10 @@ class Options:
         return round(start * self.optimisation.max_steps) if start < 1 else int(start)
 
 
+class HelpFormatter(ArgumentDefaultsHelpFormatter, RawDescriptionHelpFormatter):
+    """Shows defaults, and commands as they are written."""
+
+
 def config_arguments(path: Path, names: Sequence[str]) -> list[str]:
     """A file of options as words of a command line, so that both are checked alike.
 
@@ -235,9 +240,7 @@ def parse_options(arguments: list[str] | None = None, description: str | None = 
         [`Options`]
     """
     arguments = sys.argv[1:] if arguments is None else list(arguments)
-    parser = HfArgumentParser(
-        GROUPS, description=description, formatter_class=RawDescriptionHelpFormatter, allow_abbrev=False
-    )
+    parser = HfArgumentParser(GROUPS, description=description, formatter_class=HelpFormatter, allow_abbrev=False)
     names = [one.name for group in GROUPS for one in fields(group)]
     values = parser.parse_args(arguments)
     try:
@@ -271,6 +274,8 @@ def check_options(options: Options) -> None:
         raise ValueError("--corpus needs --processor, which knows the words and the codebook of these rows")
     if data.videos and data.corpus:
         raise ValueError("--videos and --corpus exclude each other")
+    if running.report_to != "none" and find_spec(running.report_to) is None:
+        raise ValueError(f"--report_to {running.report_to} needs the package {running.report_to}, which is missing")
     if data.codebook and not (data.videos or data.corpus):
         raise ValueError("--codebook is about the ids of --videos or of --corpus; the kitchen has its own")
     at_least_one = {"checkpoints_kept": running.checkpoints_kept, "eval_steps": running.eval_steps}

@@ -64,11 +64,6 @@ class Progress:
         """All of it, for JSON."""
         return asdict(self)
 
-    def restore(self, saved: dict[str, Any]) -> None:
-        """Stand where a checkpoint stood."""
-        for name, value in saved.items():
-            setattr(self, name, value)
-
     def count_step(self, result: StepResult) -> None:
         """One more step, of which this came."""
         self.step, self.epoch_steps, self.tokens = self.step + 1, self.epoch_steps + 1, self.tokens + result.tokens

@@ -78,6 +78,14 @@ def test_a_file_is_checked_as_the_command_line_is(tmp_path, capsys, text, compla
     assert complaint in capsys.readouterr().err
 
 
+def test_a_tracker_that_is_missing_is_named(monkeypatch, capsys):
+    """Accelerate would leave it out without a word, and a week's curves with it."""
+    monkeypatch.setattr("training.options.find_spec", lambda name: None)
+    with pytest.raises(SystemExit):
+        parse_options(["--report_to=trackio"])
+    assert "--report_to trackio needs the package trackio" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("name", ["paper", "one_gpu", "kitchen"])
 def test_configs_that_come_with_it_are_understood(name):
     """Each value of each file arrives."""
