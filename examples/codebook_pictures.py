@@ -82,8 +82,7 @@ def plot_gallery(
         tokens (`Mapping[int, Sequence]`):
             By visual id the clips, `(video_id, number)`, nearest first.
         frames (`Mapping[tuple[str, int], torch.Tensor]`):
-            By clip its frame `(3, H, W)` uint8; clips without one stay
-            empty.
+            By clip its frame `(3, H, W)` uint8; clips without one stay empty.
         counts (`Sequence[int]`):
             Training clips by visual id.
         path (`str` or `Path`):

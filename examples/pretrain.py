@@ -45,8 +45,8 @@ from processing import VideoBertProcessor
 from processing.evaluation import best_words, evaluate_actions, evaluate_alignment, results_table, step_segments
 from processing.model_card import write_model_card
 from processing.names_videobert import public_name
+from processing.sequence_videobert import IGNORED
 from processing.training_data import row_segments
-from processing.training_data.examples import IGNORED
 
 
 def make_model(options: Options, material: Material) -> VideoBertForPreTraining:

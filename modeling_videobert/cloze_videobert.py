@@ -187,7 +187,7 @@ class VideoBertClozeHead(nn.Module):
             [`ClozeAnswers`]
 
         Raises:
-            `ValueError`: A label is no token, or labels and inputs differ in shape.
+            ValueError: A label is no token, or labels and inputs differ in shape.
         """
         if labels is None:
             return ClozeAnswers(self(hidden_states), None, {}, {})

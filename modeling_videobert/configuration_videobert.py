@@ -22,25 +22,25 @@ class VideoBertConfig(BertConfig):
     id `visual_token_offset` + v. The join token `[>]` sits in the slot that BERT leaves unused.
 
     Args:
-        text_vocab_size (`int`, defaults to 30522): number of WordPieces.
-        codebook_size (`int`, defaults to 20736): number of visual tokens, 12⁴ in the paper.
-        visual_token_offset (`int`, *optional*): token id of visual id 0; `text_vocab_size` if not given.
+        text_vocab_size (`int`, defaults to 30522): Number of WordPieces.
+        codebook_size (`int`, defaults to 20736): Number of visual tokens, 12⁴ in the paper.
+        visual_token_offset (`int`, *optional*): Token id of visual id 0; `text_vocab_size` if not given.
         vocab_size (`int`, *optional*):
-            rows of the embedding table and of the vocabulary head; `visual_token_offset + codebook_size` if not given.
-        join_token_id (`int`, defaults to 1): id of `[>]`, BERT's `[unused0]`.
-        text_cloze_weight (`float`, defaults to 1.0): weight of a predicted word in the cloze loss.
-        visual_cloze_weight (`float`, defaults to 1.0): weight of a predicted visual token in the cloze loss.
-        alignment_weight (`float`, defaults to 1.0): weight of the alignment loss in the total.
+            Rows of the embedding table and of the vocabulary head; `visual_token_offset + codebook_size` if not given.
+        join_token_id (`int`, defaults to 1): Id of `[>]`, BERT's `[unused0]`.
+        text_cloze_weight (`float`, defaults to 1.0): Weight of a predicted word in the cloze loss.
+        visual_cloze_weight (`float`, defaults to 1.0): Weight of a predicted visual token in the cloze loss.
+        alignment_weight (`float`, defaults to 1.0): Weight of the alignment loss in the total.
         joint_cloze (`bool`, defaults to `True`):
-            whether examples that hold text and video train the cloze too; if not, their cloze labels are ignored.
+            Whether examples that hold text and video train the cloze too; if not, their cloze labels are ignored.
         predict_within_modality (`bool`, defaults to `False`):
-            whether a word competes only with words and a visual token only with visual tokens in the cloze loss. The
+            Whether a word competes only with words and a visual token only with visual tokens in the cloze loss. The
             paper's softmax is over the whole joint vocabulary.
         sparse_prediction (`bool`, defaults to `True`):
-            whether training computes the vocabulary head at predicted positions only. The loss and its gradients stay
+            Whether training computes the vocabulary head at predicted positions only. The loss and its gradients stay
             the same, though they can be asked for once only (no `retain_graph`); the output then has no `logits`.
         freeze_input_embeddings (`bool`, defaults to `False`):
-            whether the table of token embeddings stays as it is, as in the paper's pretraining. A vocabulary head that
+            Whether the table of token embeddings stays as it is, as in the paper's pretraining. A vocabulary head that
             is tied to it (`tie_word_embeddings`) keeps its matrix too and learns its transform and bias; one that is
             not tied learns its matrix. Frozen and tied is enough to tell near clusters apart: of 4,096 clustered
             centroids on MiniLM, 128 in use, hidden visual tokens were named 41, 88 and 100 % right after 80, 120 and
@@ -50,7 +50,7 @@ class VideoBertConfig(BertConfig):
             part of another model (`EncoderDecoderModel`), the table must be frozen again by hand.
 
     Raises:
-        `ValueError`: there is no visual token, or they overlap the words, or do not fit into `vocab_size` rows.
+        ValueError: There is no visual token, or they overlap the words, or do not fit into `vocab_size` rows.
     """
 
     model_type = "videobert"

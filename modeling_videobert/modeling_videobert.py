@@ -34,8 +34,7 @@ EMPTY_CARD = "[More Information Needed]"  # what the library's form for a model 
 
 @dataclass
 class VideoBertForPreTrainingOutput(ModelOutput):
-    """
-    Output of [`VideoBertForPreTraining`].
+    """Output of [`VideoBertForPreTraining`].
 
     Args:
         loss (`torch.Tensor`, scalar, *optional*):
@@ -71,11 +70,10 @@ class VideoBertForPreTrainingOutput(ModelOutput):
 
 
 def positions_in_sequence(sequence_ids: torch.Tensor) -> torch.Tensor:
-    """
-    Number the tokens of each packed example from 0.
+    """Number the tokens of each packed example from 0.
 
     Args:
-        sequence_ids (`torch.Tensor` of shape (B, L)): equal within an example, different between neighbours.
+        sequence_ids (`torch.Tensor` of shape (B, L)): Equal within an example, different between neighbours.
 
     Returns:
         `torch.Tensor` of shape (B, L): 0, 1, 2 … from each change on.
@@ -122,24 +120,23 @@ class VideoBertPreTrainedModel(BertPreTrainedModel):
         freeze_input_embeddings: bool = True,
         **config_kwargs,
     ):
-        """
-        Start from a text BERT (paper, section 4.3): on text alone, the hidden states are the checkpoint's own.
+        """Start from a text BERT (paper, section 4.3): on text alone, the hidden states are the checkpoint's own.
 
         Words, positions, layers, pooler and, where the checkpoint has one, the masked-word head are taken over. The
         visual tokens get rows behind the words; `[>]` takes the place of `[unused0]`; the alignment head is new.
 
         Args:
             checkpoint (`str`): Hub id or folder of any BERT, with or without heads.
-            codebook_size (`int`, *optional*): number of visual tokens; without `centroids` their rows are random.
-            centroids (`torch.Tensor` of shape (codebook_size, D), *optional*): see [`visual_rows`].
-            freeze_input_embeddings (`bool`, defaults to `True`): the paper's choice; see [`VideoBertConfig`].
-            config_kwargs: fields of [`VideoBertConfig`] to set.
+            codebook_size (`int`, *optional*): Number of visual tokens; without `centroids` their rows are random.
+            centroids (`torch.Tensor` of shape (codebook_size, D), *optional*): See [`visual_rows`].
+            freeze_input_embeddings (`bool`, defaults to `True`): The paper's choice; see [`VideoBertConfig`].
+            config_kwargs: Fields of [`VideoBertConfig`] to set.
 
         Returns:
             a model of this class, in evaluation mode and float32.
 
         Raises:
-            `ValueError`: the checkpoint is no BERT; `codebook_size` and `centroids` are both missing, or disagree.
+            ValueError: The checkpoint is no BERT; `codebook_size` and `centroids` are both missing, or disagree.
         """
         model_type = AutoConfig.from_pretrained(checkpoint).model_type
         if model_type != "bert":
@@ -191,11 +188,10 @@ class VideoBertPreTrainedModel(BertPreTrainedModel):
         return self.base_model.embeddings.position_embeddings
 
     def resize_position_embeddings(self, new_num_position_embeddings: int) -> None:
-        """
-        Change how many tokens a sequence may have. Old positions stay, further ones start random.
+        """Change how many tokens a sequence may have. Old positions stay, further ones start random.
 
         Args:
-            new_num_position_embeddings (`int`): the new `config.max_position_embeddings`.
+            new_num_position_embeddings (`int`): The new `config.max_position_embeddings`.
         """
         embeddings, old = self.base_model.embeddings, self.get_position_embeddings().weight
         new = nn.Embedding(new_num_position_embeddings, old.shape[1], device=old.device, dtype=old.dtype)
@@ -210,12 +206,11 @@ class VideoBertPreTrainedModel(BertPreTrainedModel):
 
 
 class VideoBertModel(VideoBertPreTrainedModel, BertModel):
-    """
-    The encoder over the joint sequence `[CLS] w1 … wn [>] v1 … vm [SEP]` (paper, section 3.2).
+    """The encoder over the joint sequence `[CLS] w1 … wn [>] v1 … vm [SEP]` (paper, section 3.2).
 
     Args:
         config ([`VideoBertConfig`]): sizes and vocabulary.
-        add_pooling_layer (`bool`, defaults to `True`): whether there is a `pooler_output`.
+        add_pooling_layer (`bool`, defaults to `True`): Whether there is a `pooler_output`.
     """
 
     def forward(
@@ -230,15 +225,15 @@ class VideoBertModel(VideoBertPreTrainedModel, BertModel):
     ) -> tuple[torch.Tensor] | BaseModelOutputWithPoolingAndCrossAttentions:
         """
         Args:
-            input_ids (`torch.LongTensor` of shape (B, L)): ids of the joint vocabulary.
+            input_ids (`torch.LongTensor` of shape (B, L)): Ids of the joint vocabulary.
             attention_mask (`torch.Tensor` of shape (B, L), *optional*): 0 on padding.
             token_type_ids (`torch.LongTensor` of shape (B, L), *optional*):
                 0 language, 1 vision. If not given, visual tokens are vision; a `[MASK]` in the place of one must be
                 told, and so must everything with `inputs_embeds`, where all are 0.
             position_ids (`torch.LongTensor` of shape (B, L), *optional*): 0 … L − 1 if not given.
-            inputs_embeds (`torch.Tensor` of shape (B, L, H), *optional*): instead of `input_ids`.
+            inputs_embeds (`torch.Tensor` of shape (B, L, H), *optional*): Instead of `input_ids`.
             sequence_ids (`torch.LongTensor` of shape (B, L), *optional*):
-                for rows that pack several examples: 1, 2, … for the tokens of the first, second, … example of the row
+                For rows that pack several examples: 1, 2, … for the tokens of the first, second, … example of the row
                 and 0 on padding. Examples do not see each other, and positions restart with each.
 
         Returns:
@@ -246,7 +241,7 @@ class VideoBertModel(VideoBertPreTrainedModel, BertModel):
             (B, L, H) and `pooler_output` (B, H), that of the row's first token.
 
         Raises:
-            `ValueError`: an empty batch, ids out of range, more positions than the model has, or `attention_mask`
+            ValueError: An empty batch, ids out of range, more positions than the model has, or `attention_mask`
             beside `sequence_ids`.
         """
         if sequence_ids is not None:
@@ -449,8 +444,7 @@ class VideoBertForPreTraining(VideoBertPreTrainedModel):
 
 
 class VideoBertForMaskedLM(VideoBertPreTrainedModel):
-    """
-    VideoBERT with the cloze alone: names hidden words and visual words.
+    """VideoBERT with the cloze alone: names hidden words and visual words.
 
     Args:
         config ([`VideoBertConfig`]): sizes and vocabulary.
@@ -486,7 +480,7 @@ class VideoBertForMaskedLM(VideoBertPreTrainedModel):
         """
         Args:
             input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds, sequence_ids:
-                as in [`VideoBertModel.forward`].
+                As in [`VideoBertModel.forward`].
             labels (`torch.LongTensor` of shape (B, L), *optional*):
                 As in [`VideoBertForPreTraining.forward`].
             num_items_in_batch (`int`, *optional*):
@@ -516,8 +510,7 @@ class VideoBertForMaskedLM(VideoBertPreTrainedModel):
 
 
 class VideoBertForVideoClassification(VideoBertPreTrainedModel):
-    """
-    VideoBERT that names the action: a linear layer over the `[CLS]` output beside the mean of the visual outputs.
+    """VideoBERT that names the action: a linear layer over the `[CLS]` output beside the mean of the visual outputs.
 
     Args:
         config ([`VideoBertConfig`]): sizes, vocabulary, `num_labels` or `id2label`, `classifier_dropout`.
@@ -548,16 +541,16 @@ class VideoBertForVideoClassification(VideoBertPreTrainedModel):
         """
         Args:
             input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds:
-                as in [`VideoBertModel.forward`].
+                As in [`VideoBertModel.forward`].
             labels (`torch.Tensor` of shape (B,), *optional*):
-                the actions' numbers, or whatever `config.problem_type` asks for.
+                The actions' numbers, or whatever `config.problem_type` asks for.
 
         Returns:
             [`~transformers.modeling_outputs.SequenceClassifierOutput`]: `loss` and `logits` (B, num_labels). A
             sequence without vision has the zero vector for the mean.
 
         Raises:
-            `ValueError`: packed rows, which hold several examples.
+            ValueError: Packed rows, which hold several examples.
         """
         if kwargs.get("sequence_ids") is not None:
             raise ValueError("sequence_ids are given; a row to classify holds one example, allowed is attention_mask.")

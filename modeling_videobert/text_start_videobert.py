@@ -28,21 +28,20 @@ def text_fields(config: BertConfig) -> dict:
 
 
 def visual_rows(centroids: torch.Tensor, words: torch.Tensor) -> torch.Tensor:
-    """
-    Embeddings of the visual tokens from their clusters' centroids.
+    """Embeddings of the visual tokens from their clusters' centroids.
 
     The geometry of the centroids stays: they are only centred, turned by a fixed random projection where the sizes
     differ, and scaled to the size of a word.
 
     Args:
-        centroids (`torch.Tensor` of shape (N, D)): one for each visual id.
-        words (`torch.Tensor` of shape (V, H)): the word embeddings.
+        centroids (`torch.Tensor` of shape (N, D)): One for each visual id.
+        words (`torch.Tensor` of shape (V, H)): The word embeddings.
 
     Returns:
         `torch.Tensor` of shape (N, H): float32, mean norm that of `words`.
 
     Raises:
-        `ValueError`: `centroids` is no matrix of finite numbers.
+        ValueError: `centroids` is no matrix of finite numbers.
     """
     centroids = torch.as_tensor(centroids, dtype=torch.float32, device="cpu")
     if centroids.dim() != 2 or not centroids.isfinite().all():
@@ -63,13 +62,12 @@ def visual_rows(centroids: torch.Tensor, words: torch.Tensor) -> torch.Tensor:
 
 @torch.no_grad()
 def copy_text_weights(model: PreTrainedModel, source: BertForPreTraining, rows: torch.Tensor) -> None:
-    """
-    Fill a VideoBERT, with any head or none, from a text BERT.
+    """Fill a VideoBERT, with any head or none, from a text BERT.
 
     Args:
-        model (`PreTrainedModel`): filled in place; what the source does not have keeps its values.
-        source (`BertForPreTraining`): the text BERT.
-        rows (`torch.Tensor` of shape (codebook_size, H)): embeddings of the visual tokens.
+        model (`PreTrainedModel`): Filled in place; what the source does not have keeps its values.
+        source (`BertForPreTraining`): The text BERT.
+        rows (`torch.Tensor` of shape (codebook_size, H)): Embeddings of the visual tokens.
     """
     base, text = model.base_model, source.bert
     num_words, offset = model.config.text_vocab_size, model.config.visual_token_offset

@@ -1,6 +1,8 @@
 """The eyes: one network or several that turn clips into features, chosen by their ids (paper, section 4.2)."""
 
+import os
 from collections import deque
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
@@ -15,7 +17,7 @@ class FeatureError(ValueError):
     """A clip whose feature is no number; the message names the clip and the network."""
 
 
-def load_preprocessing(backbone):
+def load_preprocessing(backbone: str) -> dict:
     """How clips are cut so that every network of a backbone finds what it needs in them.
 
     Frames stay raw (uint8): each network prepares them with its own processor. They are decoded once, the largest of
@@ -51,17 +53,26 @@ class Backbone:
             of a transformers or timm image model (ViT, DINOv2, ConvNeXt, EfficientNet), of our I3D, or
             `torchvision/s3d`. Joined by `+` where there are several; options of an image model stand behind a colon,
             `facebook/dinov2-base:frames=9,change`, see [`split_backbone`].
-        device (`str`, *optional*): Where it runs.
-        dtype (`str`): Precision it runs in, `"float32"`, `"bfloat16"` or `"float16"`; features are always float32.
-        batch_size (`int`): Clips a forward pass.
-        compile (`bool`): Whether the networks are compiled first, which takes minutes. Measure it: on a CPU I3D was
+        device (`str`, *optional*): Where it runs; by default on a GPU if there is one.
+        dtype (`str`, *optional*, defaults to `"float32"`):
+            Precision it runs in, `"float32"`, `"bfloat16"` or `"float16"`; features are always float32.
+        batch_size (`int`, *optional*, defaults to 4): Clips a forward pass.
+        compile (`bool`, *optional*, defaults to `False`):
+            Whether the networks are compiled first, which takes minutes. Measure it: on a CPU I3D was
             slower for it (`benchmarks/i3d_speed.py`).
 
     Raises:
         ValueError: A part that is no vision model or has no processor of its own, or options that do not exist.
     """
 
-    def __init__(self, name_or_path, device=None, dtype="float32", batch_size=4, compile=False):
+    def __init__(
+        self,
+        name_or_path: str | os.PathLike,
+        device: str | torch.device | None = None,
+        dtype: str | torch.dtype = "float32",
+        batch_size: int = 4,
+        compile: bool = False,
+    ):
         self.name_or_path, self.batch_size, self.compile = str(name_or_path), batch_size, compile
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         running = {"device": self.device, "dtype": dtype, "compile": compile}
@@ -72,7 +83,7 @@ class Backbone:
         return self.name_or_path
 
     @torch.no_grad()
-    def features(self, clips):
+    def features(self, clips: Iterable[torch.Tensor]) -> torch.Tensor:
         """Features of a stream of clips, which goes on being decoded and prepared while the networks work.
 
         Args:
@@ -119,7 +130,7 @@ class Backbone:
 
 
 @contextmanager
-def read_ahead(stream, count):
+def read_ahead(stream: Iterable, count: int) -> Iterator[Iterator]:
     """Takes a stream's items in a background thread, at most `count` of them ahead of their use.
 
     What the stream raises, it raises in the loop over the items; leaving the context ends the thread.

@@ -2,8 +2,10 @@
 
 import functools
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 from safetensors.torch import load, save
 from torch import nn
@@ -117,22 +119,22 @@ class VisualCodebook(PreTrainedModel):
 
     # --- the tree ----------------------------------------------------------------------------------------------------
 
-    def counts(self, level):
+    def counts(self, level: int) -> torch.Tensor:
         """Training points under every node of a level: `(branches ** (level + 1),)` int64."""
         return getattr(self, f"counts_{level}")
 
-    def siblings(self, level):
+    def siblings(self, level: int) -> torch.Tensor:
         """A level's centroids by parent: `(branches ** level, branches, feature_size)`."""
         return self.tree[level].detach().view(-1, self.config.branches, self.config.feature_size)
 
-    def penalties(self, level):
+    def penalties(self, level: int) -> torch.Tensor:
         """Half the squared lengths of a level's centroids by parent, infinite for dead ones."""
         squares = self.siblings(level).norm(dim=2).square_().div_(2)
         return squares.masked_fill_((self.counts(level) == 0).view_as(squares), torch.inf)
 
     @torch.no_grad()
     @without_autocast
-    def prepare(self, features, first_clip=0):
+    def prepare(self, features: torch.Tensor | np.ndarray, first_clip: int = 0) -> torch.Tensor:
         """Checks features and brings them into the space of the centroids.
 
         Args:
@@ -168,7 +170,7 @@ class VisualCodebook(PreTrainedModel):
 
     @torch.no_grad()
     @without_autocast
-    def encode(self, features, batch_size=8192):
+    def encode(self, features: torch.Tensor | np.ndarray, batch_size: int = 8192) -> torch.Tensor:
         """Visual ids of features, down the tree: `levels * branches` distances each instead of `codebook_size`.
 
         Ids are the same to the bit whatever the batch, the way it is computed, and the number of threads.
@@ -203,7 +205,9 @@ class VisualCodebook(PreTrainedModel):
         with one_core_each() as cores:
             return torch.cat(list(on_cores(cores, encode_batch, starts)))
 
-    def descend(self, level, points, node, penalties=None):
+    def descend(
+        self, level: int, points: torch.Tensor, node: torch.Tensor, penalties: torch.Tensor | None = None
+    ) -> torch.Tensor:
         """One step down the tree.
 
         Args:
@@ -224,14 +228,14 @@ class VisualCodebook(PreTrainedModel):
             child = nearest_child(points, node, children, penalties, longest)
         return node * self.config.branches + child
 
-    def centroids(self, visual_ids=None):
+    def centroids(self, visual_ids: Sequence[int] | torch.Tensor | None = None) -> torch.Tensor:
         """Leaf centroids `(N, feature_size)` of the given visual ids `(N,)`, or of all, in the normalised space."""
         leaves = self.tree[-1].detach()
         return leaves if visual_ids is None else leaves[torch.as_tensor(visual_ids)]
 
     # --- a picture of every leaf -------------------------------------------------------------------------------------
 
-    def set_frames(self, frames):
+    def set_frames(self, frames: dict[int, torch.Tensor]) -> None:
         """Keeps a small picture with some leaves, so that a reader can see what a visual id stands for.
 
         Args:
@@ -251,7 +255,7 @@ class VisualCodebook(PreTrainedModel):
         )
         self._frames = {"jpeg": jpeg, "ends": sizes.cumsum(0)}
 
-    def frame(self, visual_id):
+    def frame(self, visual_id: int) -> torch.Tensor | None:
         """The picture kept with a leaf: `(3, height, width)` uint8, or `None` if there is none.
 
         Raises:
@@ -298,7 +302,7 @@ class VisualCodebook(PreTrainedModel):
         return self.encode(features)
 
 
-def check_finite(rows, first_clip=0):
+def check_finite(rows: torch.Tensor, first_clip: int = 0) -> None:
     """Raises a ValueError that names the first row with a value that is not finite."""
     # A sum is not finite if a value is not; or it overflowed by itself, so that the values decide.
     if not torch.isfinite(rows.sum()) and len(bad := (~torch.isfinite(rows).all(1)).nonzero()):

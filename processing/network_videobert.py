@@ -4,7 +4,7 @@ import inspect
 from pathlib import Path
 
 import torch
-from transformers import AutoImageProcessor, AutoModel, AutoVideoProcessor, PreTrainedConfig
+from transformers import AutoImageProcessor, AutoModel, AutoVideoProcessor, PreTrainedConfig, PreTrainedModel
 
 from .i3d_videobert import I3DModel
 from .names_videobert import is_folder
@@ -44,7 +44,7 @@ def model_type(name: str, argument: str = "backbone") -> str | None:
     return settings.get("model_type")
 
 
-def load_pixels(name):
+def load_pixels(name: str):
     """A network's own processor, which prepares raw frames the way it was trained."""
     if name == TORCHVISION_S3D:
         return VideoBertVideoProcessor(**S3D_PIXELS)
@@ -58,7 +58,7 @@ def load_pixels(name):
     raise ValueError(f"{name} says nothing on how to prepare its pixels: {reason}")
 
 
-def shortest_edge(processor, name):
+def shortest_edge(processor, name: str) -> int:
     """Pixels to which a network's processor brings the shorter side of a frame, before it crops."""
     if hasattr(processor, "data_config"):  # timm
         return round(max(processor.data_config["input_size"][1:]) / processor.data_config["crop_pct"])
@@ -69,7 +69,7 @@ def shortest_edge(processor, name):
     return round(edge / (getattr(processor, "crop_pct", None) or 1))
 
 
-def load_model(name, dtype):
+def load_model(name: str, dtype: str | torch.dtype) -> tuple[PreTrainedModel, set[str]]:
     """A network and the names of the weights that its checkpoint lacks, all of them without use here."""
     if name == TORCHVISION_S3D:
         return S3DModel.from_torchvision().to(getattr(torch, str(dtype).removeprefix("torch."))), set()
@@ -88,7 +88,7 @@ def load_model(name, dtype):
     return model, missing
 
 
-def first_line(error):
+def first_line(error: Exception) -> str:
     return str(error).strip().split("\n")[0]
 
 
@@ -115,7 +115,15 @@ class Network:
             network for a video network.
     """
 
-    def __init__(self, name, frames=None, change=False, device="cpu", dtype="float32", compile=False):
+    def __init__(
+        self,
+        name: str,
+        frames: int | None = None,
+        change: bool = False,
+        device: str | torch.device = "cpu",
+        dtype: str | torch.dtype = "float32",
+        compile: bool = False,
+    ):
         self.name, self.change = name, change
         self.model, missing = load_model(name, dtype)
         self.model = getattr(self.model, "vision_model", self.model)  # CLIP and its like read text, too
@@ -156,7 +164,7 @@ class Network:
         if change and self.num_frames < 2:
             raise ValueError(f"{self.name} cannot tell a change from frames={self.num_frames}; it takes at least 2.")
 
-    def prepare(self, clip):
+    def prepare(self, clip: torch.Tensor) -> torch.Tensor:
         """The frames of one clip that the network looks at, prepared by its own processor.
 
         Args:
@@ -188,7 +196,7 @@ class Network:
         pixels = next(value for key, value in pixels.items() if key.startswith("pixel_values"))
         return pixels.reshape(count, *pixels.shape[-3:])
 
-    def __call__(self, pixels):
+    def __call__(self, pixels: torch.Tensor) -> torch.Tensor:
         """Vectors `(clips, feature_size)`, float32 and on the CPU, of prepared clips `(clips, frames, 3, h, w)`."""
         pixels = pixels.to(self.device, self.model.dtype)
         clips, frames = pixels.shape[:2]
@@ -208,7 +216,7 @@ class Network:
         return hidden.mean(1) if hidden.ndim == 3 else hidden.flatten(2).mean(2)
 
 
-def pick_frames(clip, count):
+def pick_frames(clip: torch.Tensor, count: int) -> torch.Tensor:
     """`count` frames evenly spread over a clip: those in the middle of as many equal parts."""
     if count == len(clip):
         return clip

@@ -33,6 +33,8 @@ class VideoBertProcessorKwargs(ProcessingKwargs, total=False):
 NETWORKS = ("asr_model", "backbone")
 # How a network runs is a matter of the machine, not of the saved processor.
 MACHINE_OPTIONS = ("device", "dtype", "batch_size", "compile")
+# Options of a standard video processor that choose frames, which here the clips do.
+UNHEEDED = {"num_frames", "do_sample_frames", "video_metadata", "return_metadata"}
 # What is given anew on loading as it is; the library would copy it, which a ready-made network may not survive.
 GIVEN = ("asr_options", "backbone_options", "codebook", *NETWORKS)
 # What must not be copied or written when the rest of a processor is.
@@ -106,17 +108,17 @@ class VideoBertProcessor(ProcessorMixin):
 
     def _tell_of_networks(self):
         """Says which networks others do not get with what is saved."""
-        for name in NETWORKS:
-            given = getattr(self, name)
-            if given is None:
-                continue
-            if model_name(given) is None:
-                logger.warning(f"The {name} is ready-made and has no name: it is not saved, give it again on loading.")
-            elif is_on_this_machine(given):
-                logger.warning_once(
-                    f"The {name} is a folder of this machine, saved as {saved_name(given)!r} without its weights; "
-                    f"others must pass {name}=… to from_pretrained."
-                )
+        given = {name: getattr(self, name) for name in NETWORKS if getattr(self, name) is not None}
+        for name in [name for name in given if model_name(given[name]) is None]:
+            logger.warning(f"The {name} is ready-made and has no name: it is not saved, give it again on loading.")
+            del given[name]
+        folders = {name: saved_name(network) for name, network in given.items() if is_on_this_machine(network)}
+        if folders:
+            told = ", ".join(f"{name} {folder!r}" for name, folder in folders.items())
+            logger.warning_once(
+                f"What the processor refers to lies on this machine only ({told}); others must pass "
+                f"{' and '.join(f'{name}=…' for name in folders)} to from_pretrained."
+            )
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | os.PathLike, **kwargs):
@@ -199,24 +201,25 @@ class VideoBertProcessor(ProcessorMixin):
                 or 1-d array of integers, as in a row) where a video has been tokenised already. A video without any
                 clip has no visual ids, and its sequence is its text.
             kwargs:
-                `padding`, `truncation`, `max_length`, `pad_to_multiple_of`, `return_tensors`, as for tokenizers. How
-                videos are looked at (`fps`, `clip_seconds`, `size`, …) is the processor's own, not a call's.
+                `padding`, `truncation`, `max_length`, `pad_to_multiple_of`, `return_tensors`, as for tokenizers; and
+                how the videos of this call are looked at (`fps`, `clip_seconds`, `size`, …), instead of the
+                `video_processor`'s own way.
 
         Returns:
             [`BatchFeature`]: `input_ids`, `attention_mask` and `token_type_ids` (0 language, 1 vision), int64 of shape
             `(batch, length)`.
 
         Raises:
-            ValueError: Neither text nor videos, unequal numbers of them, a visual id outside the codebook, or other
-                options of videos than the processor's own.
+            ValueError: Neither text nor videos, unequal numbers of them, a visual id outside the codebook, or options
+                of videos that have no effect.
         """
         if text is None and videos is None:
             raise ValueError("The processor was given neither text nor videos; it needs at least one of them.")
         merged = self._merge_kwargs(self.valid_processor_kwargs, self.tokenizer.init_kwargs, **kwargs)
         options = merged["text_kwargs"]
-        self._check_video_options(merged["videos_kwargs"], options)
+        looking = self._changed_options(merged["videos_kwargs"], options)
         texts = None if text is None else [text] if isinstance(text, str) else list(text)
-        visual_ids = None if videos is None else [self._visual_ids(video) for video in self._as_list(videos)]
+        visual_ids = None if videos is None else [self._visual_ids(video, looking) for video in self._as_list(videos)]
         batch = len(texts if texts is not None else visual_ids)
         if None not in (texts, visual_ids) and len(texts) != len(visual_ids):
             raise ValueError(f"There are {len(texts)} texts and {len(visual_ids)} videos; they must be as many.")
@@ -237,14 +240,19 @@ class VideoBertProcessor(ProcessorMixin):
         padded = self.tokenizer.pad(rows, **padding)
         return BatchFeature(dict(padded))
 
-    def _check_video_options(self, options, text_options):
-        """Visual ids belong to clips as the processor cuts them; those of others would be other words."""
-        for name in options.keys() - text_options.keys():
-            if (own := getattr(self.video_processor, name, None)) != options[name]:
-                raise ValueError(
-                    f"{name}={options[name]!r} is not taken by a call, where {name} is {own!r}: visual ids belong to "
-                    "clips as the processor's video_processor cuts them."
-                )
+    def _changed_options(self, options, text_options) -> dict:
+        """Those options of videos, without what is said to the tokenizer too, that are not the processor's own."""
+        changed = {
+            name: value
+            for name, value in options.items()
+            if name not in text_options and getattr(self.video_processor, name, None) != value
+        }
+        for name in UNHEEDED & changed.keys():
+            raise ValueError(
+                f"{name}={changed[name]!r} has no effect here: a video is cut into clips of clip_seconds, "
+                "looked at fps times a second."
+            )
+        return changed
 
     @property
     def model_input_names(self) -> list[str]:
@@ -261,12 +269,14 @@ class VideoBertProcessor(ProcessorMixin):
         videos = list(videos)
         return [videos] if not videos or isinstance(videos[0], (int, np.integer)) else videos
 
-    def _visual_ids(self, video) -> list[int]:
+    def _visual_ids(self, video, looking) -> list[int]:
         is_ids = isinstance(video, (list, tuple)) or (
             isinstance(video, (np.ndarray, torch.Tensor)) and video.ndim == 1
         )
         if not is_ids:
-            return self._vocabulary().encode(self.features(video)).tolist()
+            return self._vocabulary().encode(self.features(video, **looking)).tolist()
+        for name, value in looking.items():
+            raise ValueError(f"{name}={value!r} has no effect on visual ids, whose video has been looked at already.")
         size = self._vocabulary().codebook_size
         try:
             ids = [operator.index(i) for i in video]
@@ -400,9 +410,17 @@ class VideoBertProcessor(ProcessorMixin):
                 return []
             return self._speech().transcribe([media.iter_speech()], [media.duration or None], word_times)[0]
 
-    def features(self, video):
-        """Features `(clips, D)` of one video: a path, bytes, or frames `(T, 3, H, W)`."""
-        return self._network().features(self.video_processor.iter_clips(video))
+    def features(self, video, **options) -> torch.Tensor:
+        """Features `(clips, D)` of one video: a path, bytes, or frames `(T, 3, H, W)`.
+
+        Args:
+            video: The video.
+            options: Of how it is looked at, such as `fps`, instead of the video processor's own.
+        """
+        cutter = self.video_processor
+        if options:
+            cutter = cutter.from_dict(cutter.to_dict(), **options)
+        return self._network().features(cutter.iter_clips(video))
 
     def decode(self, token_ids, **kwargs):
         """Ids back to text, visual tokens written as `<v_…>`."""

@@ -1,5 +1,6 @@
 """Clips: when a video is looked at, and how its pixels are prepared for the video network."""
 
+import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -53,7 +54,7 @@ class VideoBertVideoProcessor(BaseVideoProcessor):
 
     def __init__(self, **kwargs: Unpack[VideoBertVideoProcessorKwargs]):
         super().__init__(**kwargs)
-        numbers = [isinstance(value, (int, float)) and value > 0 for value in (self.clip_seconds, self.fps)]
+        numbers = [isinstance(value, (int, float)) and 0 < value < math.inf for value in (self.clip_seconds, self.fps)]
         if not all(numbers) or round(self.clip_seconds * self.fps) < 1:
             raise ValueError(
                 f"clip_seconds={self.clip_seconds} and fps={self.fps} give no frames; both must be positive "

@@ -27,7 +27,7 @@ from endings import end_in_a_sentence
 from kitchen.generate import generate
 from kitchen.weights import weights_folder
 from processing import VideoBertProcessor, VisualCodebook
-from processing.corpus import build_corpus, find_videos
+from processing.corpus import build_corpus, check_rows, find_videos, read_rows
 
 KEPT = Path(__file__).with_name("kept")
 # Videos by split. The kept ones and the fresh ones differ in their seed.
@@ -116,9 +116,11 @@ def prepare_kitchen(
         rows[split] = build_corpus(found, processor, work_dir / "corpus" / split, levels=LEVELS, branches=BRANCHES)
         videos.update(found)
     if not from_scratch:
-        kept = {split: Dataset.from_parquet(str(KEPT / f"{split}.parquet")) for split in rows}
+        kept = {split: read_rows(KEPT / f"{split}.parquet") for split in rows}
         rows = {split: concatenate_datasets([kept[split], rows[split]]) for split in rows}
         lines += read_lines(KEPT / "truth.jsonl")
+    for split in rows:
+        check_rows(rows[split], processor)
     return Kitchen(rows["train"], rows["test"], {line["video_id"]: line["steps"] for line in lines}, processor, videos)
 
 

@@ -58,7 +58,7 @@ class StepBatches(Sampler):
             when an example is drawn, so each is drawn once more for it.
 
     Raises:
-        `ValueError`: There are fewer examples than micro-batches in a step.
+        ValueError: There are fewer examples than micro-batches in a step.
     """
 
     def __init__(self, data, shape: StepShape, seed: int, grouped: bool = False):
@@ -152,7 +152,7 @@ def held_out_batches(count: int, batch_size: int, processes: int = 1, rank: int 
         `list[list[int]]`: The numbers of the examples in each batch of this process.
 
     Raises:
-        `ValueError`: There are fewer examples than processes.
+        ValueError: There are fewer examples than processes.
     """
     if count < processes:
         raise ValueError(f"{count} examples are held out for {processes} processes; allowed is at least 1 for each.")

@@ -59,7 +59,7 @@ def read_settings(folder: Path) -> dict:
         `dict`: By name of the option.
 
     Raises:
-        [`DamagedCheckpoint`]: A file is missing, cut, or has other bytes; the message names it.
+        DamagedCheckpoint: A file is missing, cut, or has other bytes; the message names it.
     """
     try:
         index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
@@ -88,7 +88,7 @@ def choose_checkpoint(folder: Path, wanted: str) -> tuple[Path, dict]:
         `tuple[Path, dict]`: The checkpoint, and the settings of the run that wrote it.
 
     Raises:
-        `ValueError`: There is none, or the one that was asked for is damaged.
+        ValueError: There is none, or the one that was asked for is damaged.
     """
     if wanted != "latest":
         return Path(wanted), read_settings(Path(wanted))
@@ -111,7 +111,7 @@ def refuse_other_settings(then: Mapping[str, Any], now: Mapping[str, Any]) -> No
             Of this run.
 
     Raises:
-        `ValueError`: Names the option, its value then and its value now.
+        ValueError: Names the option, its value then and its value now.
     """
     now = json.loads(json.dumps(now))
     for name in sorted(then.keys() | now.keys()):

@@ -207,7 +207,7 @@ def config_arguments(path: Path, names: Sequence[str]) -> list[str]:
         `list[str]`: `--name value …`; options without a value (`null`) are left out.
 
     Raises:
-        `ValueError`: The file cannot be read, is no mapping, or holds an unknown name.
+        ValueError: The file cannot be read, is no mapping, or holds an unknown name.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -267,7 +267,7 @@ def check_options(options: Options) -> None:
             As they were given.
 
     Raises:
-        `ValueError`: In one sentence, which option.
+        ValueError: In one sentence, which option.
     """
     data, running, optimisation = options.data, options.running, options.optimisation
     if data.corpus and not data.processor:

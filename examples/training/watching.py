@@ -98,7 +98,7 @@ class Progress:
             `bool`: Whether it is better than ever before.
 
         Raises:
-            `ValueError`: There is no figure of this name.
+            ValueError: There is no figure of this name.
         """
         self.held_out.append({"step": self.step, **figures})
         if watched is None:

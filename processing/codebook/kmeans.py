@@ -43,13 +43,12 @@ def kmeans(points: torch.Tensor, sizes: torch.Tensor, uniforms: torch.Tensor) ->
 
     Args:
         points (`torch.FloatTensor` of shape `(B, M, D)`):
-            One node a batch entry, padded at the end. More than
-            `start_rows` must be of one node alone and in random order: the first ones start the others.
+            One node a batch entry, padded at the end. More than `start_rows` must be of one node alone and in random
+            order: the first ones start the others.
         sizes (`torch.LongTensor` of shape `(B,)`):
             Points of each node, at least one.
         uniforms (`torch.DoubleTensor` of shape `(B, K, trials)`):
-            Numbers in [0, 1) that draw the start, for K
-            clusters a node at the most.
+            Numbers in [0, 1) that draw the start, for K clusters a node at the most.
 
     Returns:
         `torch.LongTensor` of shape `(B, M)`: Labels, -1 at padding. A node with fewer distinct points than K has one
@@ -102,8 +101,7 @@ def lloyd(
         clusters (`int`):
             K.
         settled (`float`, *optional*):
-            The iterations end, too, when one takes away less than this share of the sum of
-            squared distances.
+            The iterations end, too, when one takes away less than this share of the sum of squared distances.
 
     Returns:
         `torch.LongTensor` of shape `(B, M)`: Labels.
@@ -174,8 +172,7 @@ def refill_empty(labels: torch.Tensor, distance: torch.Tensor, norms: torch.Tens
 
     Args:
         labels, distance, norms (`torch.Tensor` of shape `(B, M)`):
-            Every point's cluster (-1 at padding; is changed),
-            squared distance to it, and squared length.
+            Every point's cluster (-1 at padding; is changed), squared distance to it, and squared length.
         clusters (`int`):
             K.
 

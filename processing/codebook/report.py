@@ -36,8 +36,8 @@ def codebook_report(
         seed (`int`, *optional*, defaults to 0):
             Of the random codebook, and of the chance level of stability.
         spare (`torch.Tensor` of shape `(clips, feature_size)`, *optional*):
-            Features of other clips, which the random
-            codebook is drawn from: it must not hold the clips that it is measured on.
+            Features of other clips, which the random codebook is drawn from: it must not hold the clips that it is
+            measured on.
 
     Returns:
         `dict`: Figures of the training: `clips_fitted`, `codebook_size`, `leaves_alive` (with a training point),

@@ -79,6 +79,8 @@ def build_corpus(
     output_dir = Path(output_dir)
     shards, kept = output_dir / "features", output_dir / "codebook"
     videos = {as_utf8(video_id): path for video_id, path in videos.items()}
+    if subtitles is not None:
+        subtitles = {as_utf8(video_id): path for video_id, path in subtitles.items()}
     extract_features(videos, processor, shards, shard_size, subtitles)
     if processor.codebook is None:
         asked = {"levels": levels, "branches": branches, "held_out_share": held_out_share}

@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
+from ..sequence_videobert import IGNORED
 from ..training_data import AlignmentPairs, SegmentDataset
-from ..training_data.examples import IGNORED
 from .controls import fit_linear
 
 # The false video: of another video, or another place of the same one.

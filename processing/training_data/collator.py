@@ -8,7 +8,7 @@ from itertools import chain
 import numpy as np
 import torch
 
-from .examples import IGNORED
+from ..sequence_videobert import IGNORED, sequence_ids
 
 LAYOUTS = ("padded", "packed", "flat")
 
@@ -102,7 +102,7 @@ class VideoBertDataCollator:
                 f"{visual_token_offset} on need {size}."
             )
         self.mask_id, self.pad_id = tokenizer.mask_token_id, tokenizer.pad_token_id
-        self.special_ids = np.unique([*tokenizer.all_special_ids, tokenizer.convert_tokens_to_ids("[>]")])
+        self.special_ids = np.unique([*tokenizer.all_special_ids, sequence_ids(tokenizer)["join_id"]])
         words = [word for token, word in tokenizer.get_vocab().items() if not token.startswith("[unused")]
         self.word_ids = np.setdiff1d([word for word in words if word < visual_token_offset], self.special_ids)
         self.visual_ids = np.arange(visual_token_offset, visual_token_offset + codebook_size)

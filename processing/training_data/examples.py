@@ -8,14 +8,13 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from ..sequence_videobert import joint_sequence
+from ..sequence_videobert import IGNORED, joint_sequence, sequence_ids
 from .pairs import AlignmentPairs, FalseVideos
 from .segments import Span, row_spans, span_texts
 
 REGIMES = ("text", "video", "video_text")
 # The paper leaves the mixture open. Video-text pairs carry two of the three objectives, so they get half.
 DEFAULT_MIXTURE = {"text": 0.25, "video": 0.25, "video_text": 0.5}
-IGNORED = -100
 
 
 class SegmentDataset(Dataset):
@@ -84,9 +83,7 @@ class SegmentDataset(Dataset):
         self.max_length, self.max_joined, self.max_step = max_length, max_joined, max_step
         self.min_visual_tokens, self.seed = min_visual_tokens, seed
         self.trailing_seconds, self.silence_tokens = trailing_seconds, silence_tokens
-        self.cls_id, self.join_id, self.sep_id = (
-            _token_id(tokenizer, token) for token in (tokenizer.cls_token, "[>]", tokenizer.sep_token)
-        )
+        self._sequence_ids = sequence_ids(tokenizer)
         # In shared memory, so that workers that outlive an epoch see the next one.
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
         self._asks_alignment = torch.ones((), dtype=torch.bool).share_memory_()
@@ -182,8 +179,7 @@ class SegmentDataset(Dataset):
         return pair if self.pairs.twins else [pair[int(rng.integers(2))]]
 
     def _example(self, text_ids, visual_ids, label: int, masked: bool, seed: tuple) -> dict:
-        ids = (self.cls_id, self.join_id, self.sep_id)
-        sequence = joint_sequence(text_ids, visual_ids, *ids, self.visual_token_offset, self.max_length)
+        sequence = joint_sequence(text_ids, visual_ids, max_length=self.max_length, **self._sequence_ids)
         shown = dict(zip(("input_ids", "token_type_ids"), sequence, strict=True))
         return {**shown, "alignment_label": label, "masked": masked, "seed": seed}
 
@@ -223,10 +219,3 @@ def _checked_mixture(mixture: Mapping[str, float]) -> np.ndarray:
     if set(mixture) - set(REGIMES) or (weights < 0).any() or not weights.sum() > 0:
         raise ValueError(f"mixture is {dict(mixture)}; allowed are weights of at least 0 for {', '.join(REGIMES)}.")
     return weights
-
-
-def _token_id(tokenizer, token: str) -> int:
-    token_id = tokenizer.convert_tokens_to_ids(token)
-    if token_id is None or token_id == tokenizer.unk_token_id:
-        raise ValueError(f"The tokenizer does not know {token!r}; a VideoBERT tokenizer has it as one token.")
-    return token_id

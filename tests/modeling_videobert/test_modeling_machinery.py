@@ -5,6 +5,7 @@ import pytest
 import torch
 from accelerate import infer_auto_device_map
 from support.tiny_videobert import joint_example, masked, padded, tiny_config, tiny_model
+from transformers.utils import logging
 
 from modeling_videobert import (
     VideoBertConfig,
@@ -215,3 +216,14 @@ def test_the_model_knows_which_ids_are_visual(model_class):
         assert torch.equal(found[0], expected[0])
     embedded = model(inputs_embeds=model.get_input_embeddings()(ids))[0]
     assert torch.equal(embedded, model(input_ids=ids, token_type_ids=torch.zeros_like(types))[0])
+
+
+def test_loading_tells_of_missing_weights_alone(tmp_path, caplog, monkeypatch):
+    """Heads of other tasks are left out without a word; a head that starts with random weights is told of."""
+    monkeypatch.setattr(logging.get_logger("transformers"), "propagate", True)
+    tiny_model(VideoBertForPreTraining).save_pretrained(tmp_path)
+    for model_class in (VideoBertModel, VideoBertForMaskedLM, VideoBertForPreTraining):
+        model_class.from_pretrained(tmp_path)
+    assert "LOAD REPORT" not in caplog.text
+    VideoBertForVideoClassification.from_pretrained(tmp_path)
+    assert "classifier.weight" in caplog.text and "UNEXPECTED" not in caplog.text

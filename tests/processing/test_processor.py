@@ -15,8 +15,8 @@ from transformers import (
 )
 from transformers.utils import logging
 
-from modeling_videobert import VideoBertConfig, VideoBertForMaskedLM
-from processing import VideoBertProcessor, joint_tokenizer
+from modeling_videobert import VideoBertConfig, VideoBertForMaskedLM, cloze_videobert
+from processing import VideoBertProcessor, joint_tokenizer, sequence_videobert
 from processing.codebook.fitting import fit_codebook
 
 
@@ -50,6 +50,19 @@ def test_joint_sequence_by_hand(processor):
     assert inputs["input_ids"].dtype == torch.int64
 
 
+def test_model_and_data_mean_the_same_by_ignored():
+    """The label that asks nothing is said by the data and read by the model, which know nothing of each other."""
+    assert sequence_videobert.IGNORED == cloze_videobert.IGNORED == torch.nn.CrossEntropyLoss().ignore_index
+
+
+def test_special_ids_are_those_of_a_joint_tokenizer(processor):
+    """Any other tokenizer would give [UNK] for them without a word."""
+    ids = sequence_videobert.sequence_ids(processor.tokenizer)
+    assert ids == {"cls_id": 3, "join_id": 1, "sep_id": 4, "visual_token_offset": len(WORDS)}
+    with pytest.raises(ValueError, match=r"does not know '\[>\]'; joint_tokenizer makes one that does"):
+        sequence_videobert.sequence_ids(text_tokenizer())
+
+
 def test_text_alone_and_video_alone(processor):
     """Text alone needs no network at all; neither has a join token."""
     assert processor(text="cut the lemon")["input_ids"].tolist() == [[3, 7, 8, 9, 4]]
@@ -73,8 +86,9 @@ def test_decode_writes_visual_tokens(processor):
         ({"videos": [[-1]]}, "Visual id -1 .* 0 to 8"),
         ({"videos": [[0.5]]}, "Visual ids must be integers"),
         ({"videos": np.array([0.5])}, "Visual ids must be integers"),
-        ({"videos": [[1]], "fps": 5}, "fps=5 is not taken by a call, where fps is 20"),
-        ({"videos": [[1]], "videos_kwargs": {"clip_seconds": 3.0}}, "clip_seconds=3.0 is not taken by a call"),
+        ({"videos": [[1]], "num_frames": 4}, "num_frames=4 has no effect here"),
+        ({"videos": [[1]], "fps": 5}, "fps=5 has no effect on visual ids"),
+        ({"videos": [[1]], "videos_kwargs": {"clip_seconds": 3.0}}, "clip_seconds=3.0 has no effect"),
     ],
 )
 def test_bad_arguments_are_named(processor, arguments, message):
@@ -89,6 +103,20 @@ def test_frames_files_and_ids_give_the_same_tokens(processor, silent_video):
     assert len(row["visual_ids"]) == 3
     assert torch.equal(by_path, processor(videos=silent_video.read_bytes())["input_ids"])
     assert torch.equal(by_path, processor(videos=[row["visual_ids"]])["input_ids"])
+
+
+def test_a_call_may_look_at_videos_in_its_own_way(processor, silent_video):
+    """Options of videos are not dropped; those of one call do not stay."""
+    usual, coarse = processor(videos=silent_video), processor(videos=silent_video, clip_seconds=0.8)
+    assert coarse["input_ids"].shape[1] - 2 == 6 and usual["input_ids"].shape[1] - 2 == 3
+    processor.video_processor.fps = 5
+    expected = processor.features(silent_video)
+    processor.video_processor.fps = 20
+    assert torch.equal(processor.features(silent_video, fps=5), expected)
+    assert not torch.equal(processor.features(silent_video), expected)
+    ids = processor.codebook.encode(expected).tolist()
+    found = processor(videos=silent_video, videos_kwargs={"fps": 5})
+    assert torch.equal(found["input_ids"], processor(videos=ids)["input_ids"])
 
 
 def test_save_and_load_keep_everything(processor, silent_video, tmp_path):
@@ -212,12 +240,18 @@ def test_a_missing_recogniser_is_told_of_before_the_work(processor, tmp_path, mo
         processor.describe([tmp_path / "loud.mp4"])
 
 
-def test_a_narrated_video_becomes_the_row_it_should(kitchen_videos, whisper_tiny, i3d, bert_minilm):
-    """The whole real way, Whisper and I3D with real weights: the words that were spoken, when they were spoken."""
+def test_a_narrated_video_becomes_the_row_it_should(
+    kitchen_videos, whisper_tiny, i3d, bert_minilm, caplog, monkeypatch
+):
+    """The whole real way, Whisper and I3D with real weights: the words that were spoken, when they were spoken; and no
+    notes of the library about its own pipeline."""
+    monkeypatch.setattr(logging.get_logger("transformers"), "propagate", True)
+    type(logging.get_logger("transformers")).warning_once.cache_clear()
     videos, truth = kitchen_videos
     video_id, path = next(iter(videos.items()))
     processor = VideoBertProcessor.from_models(str(bert_minilm), str(whisper_tiny), str(i3d))
     (row,) = processor.describe([path])
+    assert "output_attentions" not in caplog.text and "generation_config" not in caplog.text
     spoken = truth[video_id]["sentences"]
     words = " ".join(sentence["text"] for sentence in row["sentences"]).lower()
     steps = truth[video_id]["steps"]

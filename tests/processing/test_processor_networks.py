@@ -9,7 +9,15 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from support.tiny_processor import WORDS
-from transformers import AutoProcessor, BertConfig, BertModel
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoProcessor,
+    BertConfig,
+    BertModel,
+    PreTrainedConfig,
+    PreTrainedModel,
+)
 from transformers.utils import logging
 
 from modeling_videobert import VideoBertForMaskedLM
@@ -139,9 +147,7 @@ def test_no_home_is_published_and_folders_are_found_again(processor, tiny_backbo
         processor.save_pretrained(tmp_path / written)
         told = (tmp_path / written / "processor_config.json").read_text()
         assert str(homes[0]) not in told and json.loads(told)["backbone"] == written
-        assert (
-            f"saved as '{written}' without its weights; others must pass backbone=… to from_pretrained" in caplog.text
-        )
+        assert f"on this machine only (backbone '{written}'); others must pass backbone=… to" in caplog.text
     monkeypatch.setenv("HOME", str(homes[1]))
     for folder, written in (("eyes", "~/eyes"), (".cache/videobert/weights/i3d", "i3d")):
         again = AutoProcessor.from_pretrained(tmp_path / written)
@@ -187,3 +193,36 @@ def test_any_codebook_will_do(tiny_backbone, tiny_text_model, silent_video, tmp_
     assert again.tokenize(silent_video) == row
     write_model_card(tmp_path, model, processor, {}, {})
     assert "5 visual tokens (flat)" in (tmp_path / "README.md").read_text()
+
+
+class LineCodebookConfig(PreTrainedConfig):
+    model_type = "line_codebook"
+    codebook_size: int = 4
+
+
+class LineCodebook(PreTrainedModel):
+    """Another codebook that is saved as models are."""
+
+    config_class, fingerprint = LineCodebookConfig, "11ne"
+
+    def __init__(self, config):
+        super().__init__(config)
+        self.codebook_size = config.codebook_size
+        self.line = torch.nn.Parameter(torch.ones(16), requires_grad=False)
+        self.post_init()
+
+    def encode(self, features):
+        return (features @ self.line).argsort() % self.codebook_size
+
+
+def test_a_codebook_that_the_auto_classes_know_comes_back(tiny_backbone, tiny_text_model, silent_video, tmp_path):
+    """It was loaded as a tree of random weights."""
+    AutoConfig.register("line_codebook", LineCodebookConfig, exist_ok=True)
+    AutoModel.register(LineCodebookConfig, LineCodebook, exist_ok=True)
+    processor = VideoBertProcessor.from_models(
+        tiny_text_model, backbone=tiny_backbone, codebook=LineCodebook(LineCodebookConfig())
+    )
+    processor.save_pretrained(tmp_path)
+    again = AutoProcessor.from_pretrained(tmp_path)
+    assert type(again.codebook) is LineCodebook
+    assert again.tokenize(silent_video) == processor.tokenize(silent_video)

@@ -122,8 +122,11 @@ def test_array_that_is_no_video(frames, message):
 
 
 def test_settings_that_give_no_frames():
-    for settings in ({"clip_seconds": 0.0}, {"fps": -1}, {"clip_seconds": 0.01, "fps": 20}):
-        with pytest.raises(ValueError):
+    for settings in (
+        *({"clip_seconds": 0.0}, {"fps": -1}, {"clip_seconds": 0.01, "fps": 20}),
+        *({"fps": None}, {"clip_seconds": None}, {"fps": float("nan")}, {"fps": float("inf")}),
+    ):
+        with pytest.raises(ValueError, match="give no frames; both must be positive numbers"):
             VideoBertVideoProcessor(**settings)
 
 

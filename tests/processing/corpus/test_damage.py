@@ -82,7 +82,9 @@ def test_names_and_errors_that_are_not_utf8_are_rows(tmp_path):
         "error": f"{name}: cut" if "caf" in name else None,
     }
     for _ in range(2):
-        rows = build_corpus({"caf\udce9": "caf\udce9.mp4", "b": "b.mp4"}, processor, tmp_path, levels=1, branches=3)
+        given = {"caf\udce9": "caf\udce9.mp4", "b": "b.mp4"}
+        rows = build_corpus(given, processor, tmp_path, levels=1, branches=3, subtitles={"caf\udce9": "a.srt"})
+        assert processor.given[0] == "a.srt"
         assert rows["video_id"][:] == ["caf\\udce9", "b"] and rows["error"][:] == ["caf\\udce9: cut", None]
         assert rows[0]["sentences"][0]["text"] == "caf\\udce9"
 
@@ -201,9 +203,9 @@ def test_a_damaged_codebook_is_named(tmp_path, damage):
 
 WRITER = """
 import os, sys, time
-sys.path.insert(0, {root!r})
+sys.path.insert(0, {here!r})  # the module alone: the package takes seconds
 from pathlib import Path
-from processing.codebook.whole_files import unfinished_folder
+from whole_files import unfinished_folder
 with unfinished_folder(Path({folder!r})) as path:
     (path / "half").write_text("half")
     print("at work", flush=True)
@@ -213,7 +215,7 @@ with unfinished_folder(Path({folder!r})) as path:
 
 def test_what_killed_runs_left_is_removed_and_what_is_written_stays(tmp_path):
     """The lock of a living writer tells them apart, at once and on every rerun."""
-    script = WRITER.format(root=str(ROOT), folder=str(tmp_path))
+    script = WRITER.format(here=str(ROOT / "processing" / "codebook"), folder=str(tmp_path))
     with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as writer:
         assert writer.stdout.readline() == "at work\n"
         with unfinished_folder(tmp_path) as own:
