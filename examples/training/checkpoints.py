@@ -19,6 +19,7 @@ import time
 import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import Any
 
 import torch
@@ -133,10 +134,9 @@ def put_aside(paths: list[Path]) -> None:
     """Move checkpoints that would pass for this run's own into a folder beside theirs; they are not lost."""
     if paths:
         parent = paths[0].parent
-        aside = parent.with_name(f"{parent.name}_before_{time.strftime('%Y%m%d_%H%M%S')}")
-        aside.mkdir(parents=True, exist_ok=True)
+        aside = mkdtemp(prefix=f"{parent.name}_before_{time.strftime('%Y%m%d_%H%M%S')}_", dir=parent.parent)
         for path in paths:
-            path.rename(aside / path.name)
+            path.rename(Path(aside) / path.name)
 
 
 class Checkpoints:
@@ -168,7 +168,7 @@ class Checkpoints:
         self.accelerator.wait_for_everyone()
 
     def resume(self, wanted: str) -> dict:
-        """Load a checkpoint; later ones in the same folder, which this run will write again, are put aside.
+        """Load a checkpoint; those in this run's folder that do not lead to it are put aside.
 
         Args:
             wanted (`str`):
@@ -183,8 +183,8 @@ class Checkpoints:
         self.accelerator.wait_for_everyone()
         own = find_checkpoints(self.folder)
         places = [path.resolve() for path in own]
-        if self.accelerator.is_main_process and chosen.resolve() in places:
-            put_aside(own[places.index(chosen.resolve()) + 1 :])
+        if self.accelerator.is_main_process:
+            put_aside(own[places.index(chosen.resolve()) + 1 if chosen.resolve() in places else 0 :])
         self.accelerator.wait_for_everyone()
         return progress
 

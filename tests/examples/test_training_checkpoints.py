@@ -145,6 +145,17 @@ def test_resuming_from_an_older_one_can_save_again(tmp_path):
     assert len(find_checkpoints(aside)) == 2
 
 
+def test_resuming_from_another_folder_leaves_no_strangers_in_this_one(tmp_path):
+    """The newest of an earlier run here would be taken for this one's, when it is resumed again."""
+    make_run(tmp_path / "one").save(1, {"step": 1})
+    make_run(tmp_path / "two").save(8, {"step": 8})
+    run = make_run(tmp_path / "two")
+    assert run.resume(str(tmp_path / "one" / "step_1")) == {"step": 1}
+    assert not find_checkpoints(tmp_path / "two") and len(find_checkpoints(tmp_path / "one")) == 1
+    run.save(2, {"step": 2})
+    assert make_run(tmp_path / "two").resume("latest") == {"step": 2}
+
+
 def test_a_save_that_was_killed_leaves_no_checkpoint(tmp_path, monkeypatch):
     """Whole or absent: half of one is never taken for one, and the next save clears it away."""
     run = make_run(tmp_path)
