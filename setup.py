@@ -13,6 +13,7 @@ setup(
     # Lower bounds are the versions this was run with; torch, torchaudio and torchcodec must fit each other.
     install_requires=[
         "accelerate>=1.15",
+        "charset-normalizer>=3.4",
         "datasets>=5.2",
         "evaluate>=0.4.6",
         "huggingface_hub>=2.4",

@@ -1,13 +1,14 @@
 """Where somebody speaks, and how speech is cut into pieces for a recogniser and its words put back on the clock."""
 
 import warnings
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
 import torch
 
-from .sentences_videobert import WIDE_STOPS, Word, drop_noises, spread_words
+from .sentences_videobert import SENTENCE_PAUSE, Word, drop_noises, may_separate, spread_words
 from .sound_videobert import SAMPLE_RATE
 
 PIECE_SECONDS = 28.0
@@ -22,11 +23,16 @@ MARGIN_SECONDS = 1.0
 class Piece:
     """Speech that goes through the recogniser at once: stretches of a sound, joined.
 
-    `stretches` and `spans` are (start, end) in seconds on the video's clock: what was joined, and where in it voice
-    was detected.
+    Args:
+        waveform (`np.ndarray`):
+            The joined sound; `None` once it has gone through the recogniser.
+        stretches (`list`):
+            What was joined: (start, end) in seconds on the video's clock.
+        spans (`np.ndarray`):
+            Where in it voice was detected: (start, end) in seconds on the video's clock.
     """
 
-    waveform: np.ndarray
+    waveform: np.ndarray | None
     stretches: list
     spans: np.ndarray
 
@@ -39,7 +45,7 @@ class Piece:
         return self.stretches[-1][1]
 
 
-def load_voice_detector():
+def load_voice_detector() -> Callable:
     """A function from a waveform to the spans (start, end), in samples, in which there is a voice."""
     threads = torch.get_num_threads()
     try:
@@ -51,7 +57,7 @@ def load_voice_detector():
         warnings.simplefilter("ignore")  # about the format in which its weights are packed
         network = load_silero_vad()
 
-    def detect(waveform):
+    def detect(waveform: np.ndarray) -> list:
         sound = torch.from_numpy(waveform)
         spans = get_speech_timestamps(sound, network, threshold=VOICE_PROBABILITY, sampling_rate=SAMPLE_RATE)
         return [(span["start"], span["end"]) for span in spans]
@@ -63,8 +69,10 @@ def cut_pieces(spans: list, waveform: np.ndarray) -> list:
     """Groups spans of speech into pieces of at most `PIECE_SECONDS`, cut at long pauses.
 
     Args:
-        spans (`list`): (start, end) in samples, as voice detection found them.
-        waveform (`np.ndarray`): The sound they lie in.
+        spans (`list`):
+            (start, end) in samples, as voice detection found them.
+        waveform (`np.ndarray`):
+            The sound they lie in.
 
     Returns:
         `list`: For each piece its stretches (start, end) in samples: spans with up to `MARGIN_SECONDS` around them.
@@ -113,6 +121,7 @@ def _with_margins(spans: list, length: int) -> list:
 
 
 def make_piece(stretches: list, spans: list, waveform: np.ndarray, start: float) -> Piece:
+    """Stretches and spans of samples, of a sound that begins at `start`, as a [`Piece`] on the video's clock."""
     first, last = stretches[0][0], stretches[-1][1]
     inside = [span for span in spans if span[1] > first and span[0] < last]
     return Piece(
@@ -126,9 +135,11 @@ def place_words(heard: list, piece: Piece) -> list:
     """What the recogniser heard in a piece, as words on the video's clock.
 
     Args:
-        heard (`list[dict]`): `{"text", "timestamp": (start, end)}` in seconds within the piece: words, or segments of
-            several words, which then share its time by their characters.
-        piece ([`Piece`]): Where the words belong.
+        heard (`list[dict]`):
+            `{"text", "timestamp": (start, end)}` in seconds within the piece: words, or segments of several words,
+            which then share its time by their characters.
+        piece ([`Piece`]):
+            Where the words belong.
 
     Returns:
         `list[Word]`, moved out of the pauses: a recogniser lets a word begin where the last one ended.
@@ -137,14 +148,27 @@ def place_words(heard: list, piece: Piece) -> list:
     for chunk in heard:
         start, end = chunk["timestamp"]
         end = sum(b - a for a, b in piece.stretches) if end is None else end  # cut off within a word
-        parts = spread_words(chunk["text"], start, end)
-        words += [Word(part.text, piece.on_clock(part.start), piece.on_clock(part.end)) for part in parts]
-        # "-time" after "real" is no word of its own; but neither do all scripts put spaces between words.
-        whole = len(parts) != 1 or chunk["text"][0] in " \n"
-        if not whole and len(words) > 1 and not words[-2].text.endswith(WIDE_STOPS):
-            rest = words.pop()
-            words[-1] = Word(words[-1].text + rest.text, words[-1].start, rest.end)
-    return drop_noises([_spoken_part(word, piece.spans) for word in words])
+        parts = [
+            _spoken_part(replace(word, start=piece.on_clock(word.start), end=piece.on_clock(word.end)), piece.spans)
+            for word in spread_words(chunk["text"], start, end)
+        ]
+        if words and parts and not chunk["text"][0].isspace():
+            parts = _joined(words.pop(), parts)
+        words += parts
+    return drop_noises(words)
+
+
+def _joined(before: Word, parts: list) -> list:
+    """A word and what follows it without a space: "-time" after "real" is no word of its own; but a pause ends a word,
+    and not all scripts put spaces between words."""
+    first, *rest = parts
+    if may_separate(before.text[-1], first.text[0]):
+        return [before, replace(first, glued=True), *rest]
+    several = any(not part.glued for part in rest)  # a segment, not a part of a word
+    pause = first.start - before.end >= SENTENCE_PAUSE and any(char.isalnum() for char in first.text)
+    if several or pause:
+        return [before, *parts]
+    return [replace(before, text=before.text + first.text, end=first.end), *rest]
 
 
 def _spoken_part(word: Word, spans: np.ndarray) -> Word:
@@ -153,4 +177,4 @@ def _spoken_part(word: Word, spans: np.ndarray) -> Word:
     longest = int(np.argmax(ends - starts))
     if ends[longest] <= starts[longest]:
         return word
-    return Word(word.text, float(starts[longest]), float(ends[longest]))
+    return replace(word, start=float(starts[longest]), end=float(ends[longest]))

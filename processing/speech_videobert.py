@@ -4,25 +4,38 @@
    would invent words for them.
 2. Speech is cut at pauses into pieces below Whisper's 30 seconds, long pauses shortened, so that a piece is full of
    words. The pieces of all sounds go through the model together, in batches.
-3. The words come back with times, are put back onto the video's clock, and make sentences.
+3. The words come back with times, are put back onto the video's clock, and make sentences. Where the recogniser
+   itself does not believe in them, as in a language that it does not know, they are left out.
 """
 
 import copy
 import math
 import os
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+from statistics import mean
 
 import numpy as np
-from transformers import pipeline
+import torch
+from transformers import LogitsProcessor, PreTrainedModel, pipeline
 from transformers.models.whisper.tokenization_whisper import TO_LANGUAGE_CODE
 from transformers.utils import logging
 
-from .pieces_videobert import MARGIN_SECONDS, SAMPLE_RATE, cut_pieces, load_voice_detector, make_piece, place_words
+from .pieces_videobert import (
+    MARGIN_SECONDS,
+    SAMPLE_RATE,
+    Piece,
+    cut_pieces,
+    load_voice_detector,
+    make_piece,
+    place_words,
+)
 from .sentences_videobert import drop_loops, make_sentences
 
-TASKS = ("transcribe", "translate")
+SPEECH_TASKS = ("transcribe", "translate")
 # The most tokens that 30 seconds of English can have; a loop of invented words ends there. Other scripts take many
 # times as many tokens for a word: there the checkpoint's own bound holds.
 MAX_TOKENS = 228
@@ -32,6 +45,13 @@ LIBRARY_NOTES = {
     "Passing `generation_config` together with": "transformers.generation.utils",
     "attention does not support `output_attentions=True`": "transformers.integrations.sdpa_attention",
 }
+# Words of a lower average log probability are invented. Those of clear English are at -0.2, with as much noise as
+# voice or a strong accent at -0.6; what an English checkpoint makes of other languages lies between -0.95 and -1.7.
+# Where most of the tokens are repetitions, less is believed; of a few tokens the average says nothing.
+LEAST_LOG_PROBABILITY = -0.9
+LEAST_LOG_PROBABILITY_IN_LOOPS = -0.5
+SHARE_IN_LOOPS = 1 / 3
+FEW_TOKENS = 8
 # A bar for what is over sooner would only flicker.
 BAR_DELAY = 5
 
@@ -45,14 +65,17 @@ class SpeechRecognizer:
             engine `"faster-whisper"`: a CTranslate2 checkpoint, or a `faster_whisper.WhisperModel`. A checkpoint whose
             name ends in `.en` writes English words whatever is spoken, and cannot tell; for videos in other languages
             take a multilingual one.
-        device (`str`, *optional*): Where it runs.
-        dtype (`str`, *optional*): Precision of its weights, such as `"float16"`; by default the checkpoint's.
+        device (`str`, *optional*):
+            Where it runs.
+        dtype (`str`, *optional*):
+            Precision of its weights, such as `"float16"`; by default the checkpoint's.
         batch_size (`int`, *optional*, defaults to 8):
             Pieces of up to half a minute that are recognised at once; faster-whisper takes them one by one.
         language (`str`, *optional*):
             What is spoken, such as `"de"` or `"german"`; by default a multilingual checkpoint finds out, for each
             piece.
-        task (`str`, *optional*, defaults to `"transcribe"`): `"translate"` writes in English what is said.
+        task (`str`, *optional*, defaults to `"transcribe"`):
+            `"translate"` writes in English what is said.
         engine (`str`, *optional*, defaults to `"transformers"`):
             Or `"faster-whisper"` (`pip install videobert[faster-whisper]`).
 
@@ -62,33 +85,43 @@ class SpeechRecognizer:
 
     def __init__(
         self,
-        asr_model,
-        device=None,
-        dtype=None,
+        asr_model: str | os.PathLike | object,
+        device: str | torch.device | None = None,
+        dtype: str | torch.dtype | None = None,
         batch_size: int = 8,
         language: str | None = None,
         task: str = "transcribe",
         engine: str = "transformers",
     ):
-        if engine not in ENGINES:
-            raise ValueError(f"the speech engine is {engine!r}; it must be one of {tuple(ENGINES)}")
-        if task not in TASKS:
-            raise ValueError(f"the task is {task!r}; it must be one of {TASKS}")
+        if engine not in SPEECH_ENGINES:
+            raise ValueError(f"the speech engine is {engine!r}; it must be one of {tuple(SPEECH_ENGINES)}")
+        if task not in SPEECH_TASKS:
+            raise ValueError(f"the task is {task!r}; it must be one of {SPEECH_TASKS}")
         self.asr_model = asr_model
         self.device, self.dtype, self.batch_size = device, dtype, batch_size
         self.language, self.task = language_code(language), task
-        self._build_engine, self._engine = ENGINES[engine], None
+        self._build_engine, self._engine = SPEECH_ENGINES[engine], None
         self._voice_detector = None
 
-    def transcribe(self, sounds: list, durations: list | None = None, word_times: bool = False) -> list:
+    def transcribe(
+        self,
+        sounds: list,
+        durations: list | None = None,
+        word_times: bool = False,
+        problems: list | None = None,
+    ) -> list:
         """The sentences of several sounds, recognised together: faster than one by one.
 
         Args:
             sounds (`list`):
                 (waveform (N,) float mono 16 kHz, its start in seconds on the video's clock) each; or, for sounds too
                 long for memory, an iterable of such blocks, each of which begins where the one before it ends.
-            durations (`list[float]`, *optional*): Seconds of each video, beyond which no sentence goes.
-            word_times (`bool`, *optional*, defaults to `False`): Whether sentences tell when each word is said.
+            durations (`list[float]`, *optional*):
+                Seconds of each video, beyond which no sentence goes.
+            word_times (`bool`, *optional*, defaults to `False`):
+                Whether sentences tell when each word is said.
+            problems (`list[list[str]]`, *optional*):
+                For each sound a list that gets a sentence on speech that was left out.
 
         Returns:
             `list[list[dict]]`: For each sound its sentences `{"text", "start", "end"}`, in order, not overlapping,
@@ -101,19 +134,24 @@ class SpeechRecognizer:
         durations = [None] * len(sounds) if durations is None else durations
         if len(durations) != len(sounds):
             raise ValueError(f"there are {len(sounds)} sounds and {len(durations)} durations; they must be as many")
-        words = [[] for _ in sounds]
+        words, left_out = [[] for _ in sounds], [[] for _ in sounds]
         seconds, shown = [duration or 0 for duration in durations], 0
         total = math.ceil(sum(seconds)) or None
         with logging.tqdm(total=total, desc="Speech", unit="s", delay=BAR_DELAY, leave=False) as bar:
             for number, piece, heard in self._heard(sounds):
-                words[number] += place_words(heard, piece)
+                if is_improbable(heard):
+                    left_out[number].append(piece)
+                else:
+                    words[number] += place_words(heard.chunks, piece)
                 reached = round(sum(seconds[:number]) + piece.stretches[-1][1])
                 reached = max(shown, min(reached, total or reached))
                 bar.update(reached - shown)
                 shown = reached
+        for notes, pieces in zip(problems or [], left_out, strict=problems is not None):
+            notes += _note_on(pieces)
         return [
-            make_sentences(drop_loops(heard), duration, word_times)
-            for heard, duration in zip(words, durations, strict=True)
+            make_sentences(drop_loops(said), duration, word_times)
+            for said, duration in zip(words, durations, strict=True)
         ]
 
     def find_speech(self, waveform: np.ndarray) -> list:
@@ -123,10 +161,11 @@ class SpeechRecognizer:
         return self._voice_detector(waveform)
 
     def _heard(self, sounds: list) -> Iterator[tuple]:
-        """(number of the sound, piece, its words), piece by piece; no more is in memory than a batch needs."""
+        """(number of the sound, piece, what is heard in it), piece by piece; no more is in memory than a batch
+        needs."""
         waiting = deque()
 
-        def waveforms():
+        def waveforms() -> Iterator[np.ndarray]:
             for number, sound in enumerate(sounds):
                 for piece in self._pieces([sound] if isinstance(sound, tuple) else sound):
                     waiting.append((number, piece))
@@ -142,7 +181,7 @@ class SpeechRecognizer:
         for heard in self._engine(_chain(first, stream)):
             yield *waiting.popleft(), heard
 
-    def _pieces(self, blocks) -> Iterator:
+    def _pieces(self, blocks: Iterable) -> Iterator[Piece]:
         """Cuts one sound, given in blocks, into pieces. Speech that touches the end of a block goes on in the next."""
         blocks = iter(blocks)
         block = next(blocks, None)
@@ -166,13 +205,13 @@ class SpeechRecognizer:
                 yield make_piece(stretches, spans, waveform, start)
 
 
-def _chain(first, rest):
+def _chain(first: np.ndarray, rest: Iterator) -> Iterator[np.ndarray]:
     # A generator, because that is what the pipeline recognises as a stream.
     yield first
     yield from rest
 
 
-def _checked(waveform) -> np.ndarray:
+def _checked(waveform: np.ndarray) -> np.ndarray:
     waveform = np.asarray(waveform)
     if waveform.ndim != 1 or not np.issubdtype(waveform.dtype, np.floating):
         raise ValueError(
@@ -182,11 +221,94 @@ def _checked(waveform) -> np.ndarray:
     return np.nan_to_num(waveform.astype(np.float32, copy=False))
 
 
+# --- how far a recogniser believes in its words ----------------------------------------------------------------------
+
+
+@dataclass
+class Heard:
+    """What an engine heard in one piece.
+
+    Args:
+        chunks (`list[dict]`, *optional*):
+            Words or segments, `{"text", "timestamp": (start, end)}` in seconds within the piece.
+        tokens (`list`, *optional*):
+            What it chose one after the other: parts of words, or words.
+        log_probabilities (`list[float]`, *optional*):
+            How probable each of them was.
+    """
+
+    chunks: list = field(default_factory=list)
+    tokens: list = field(default_factory=list)
+    log_probabilities: list = field(default_factory=list)
+
+
+def is_improbable(heard: Heard) -> bool:
+    """Whether the words of a piece are likely invented. A recogniser that repeats itself is sure of every round but
+    the first one, so only what comes after another token than before is counted."""
+    first_times = dict(
+        zip(reversed([*pairwise([None, *heard.tokens])]), reversed(heard.log_probabilities), strict=True)
+    )
+    if len(heard.tokens) < FEW_TOKENS:
+        return False
+    loops = len(first_times) < len(heard.tokens) * SHARE_IN_LOOPS
+    return mean(first_times.values()) < (LEAST_LOG_PROBABILITY_IN_LOOPS if loops else LEAST_LOG_PROBABILITY)
+
+
+def _note_on(pieces: list) -> list:
+    """A sentence on pieces of a sound that were left out, if there are any."""
+    if not pieces:
+        return []
+    seconds = sum(float(np.sum(piece.spans[:, 1] - piece.spans[:, 0])) for piece in pieces)
+    return [
+        f"{seconds:.0f} s of speech, from {pieces[0].stretches[0][0]:.0f} s on, were left out: the recogniser is "
+        "not sure of its words, as in a language that it does not know"
+    ]
+
+
+class TokenProbabilities(LogitsProcessor):
+    """Notes how probable the tokens are that Whisper chooses; it changes nothing.
+
+    Args:
+        end_token (`int`):
+            Id of the token that ends a text, below which those of text are.
+    """
+
+    def __init__(self, end_token: int):
+        self.end_token = end_token
+        self.noted = deque()
+        self._batch, self._rows = [], []
+
+    def follow(self, progress: torch.Tensor):
+        """Takes from Whisper's `monitor_progress` which sounds of a batch are heard next: (place, end) of each."""
+        places, ends = progress.unbind(1)
+        if not places.any():
+            self._batch = [Heard() for _ in places]
+            self.noted += self._batch
+        self._rows = [self._batch[i] for i in torch.nonzero(places < ends).flatten().tolist()]
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        best, tokens = scores.float().max(-1)
+        values = (best - scores.float().logsumexp(-1)).tolist()
+        ended = (input_ids[:, -1] == self.end_token).tolist()
+        for heard, token, value, over in zip(self._rows, tokens.tolist(), values, ended, strict=True):
+            if token < self.end_token and not over:
+                heard.tokens.append(token)
+                heard.log_probabilities.append(value)
+        return scores
+
+
 # --- languages -------------------------------------------------------------------------------------------------------
 
 
 def language_code(language: str | None) -> str | None:
     """Whisper's code of a language given by name or code.
+
+    Args:
+        language (`str`, *optional*):
+            Such as `"German"` or `"de"`.
+
+    Returns:
+        `str`: The code, or `None` of no language.
 
     Raises:
         ValueError: Whisper does not know it.
@@ -211,10 +333,10 @@ def _language_options(recognizer: SpeechRecognizer, multilingual: bool) -> dict:
     return {}
 
 
-# --- engines: from a stream of pieces to what is heard in each, [{"text", "timestamp": (start, end)}] ----------------
+# --- engines: from a stream of pieces to what is heard in each -------------------------------------------------------
 
 
-def transformers_engine(recognizer: SpeechRecognizer):
+def transformers_engine(recognizer: SpeechRecognizer) -> Callable:
     """Hears through the pipeline of transformers; one beam instead of its five, and a bounded length."""
     asr = recognizer.asr_model
     if isinstance(asr, (str, os.PathLike)):
@@ -225,24 +347,28 @@ def transformers_engine(recognizer: SpeechRecognizer):
         raise ValueError(f"{recognizer.asr_model} is no Whisper checkpoint; sentences need its punctuation and times")
     generation = asr.model.generation_config
     multilingual = getattr(generation, "is_multilingual", False)
-    options = _language_options(recognizer, multilingual) | {"num_beams": 1}
+    probabilities = TokenProbabilities(generation.eos_token_id)
+    # One attempt with one beam, in which every token is the most probable one.
+    options = _language_options(recognizer, multilingual) | {"num_beams": 1, "temperature": 0.0}
+    options |= {"logits_processor": [probabilities], "monitor_progress": probabilities.follow}
     options["max_length"] = asr.model.config.max_target_positions if multilingual else MAX_TOKENS
     # Times of words need to know which attention heads align; without them, times of segments must do.
     times = "word" if getattr(generation, "alignment_heads", None) else True
     if times == "word":
         keep_fast_encoder(asr.model)
 
-    def recognize(waveforms):
+    def recognize(waveforms: Iterator) -> Iterator[Heard]:
+        probabilities.noted.clear()  # of a stream that an error ended
         inputs = ({"raw": waveform, "sampling_rate": SAMPLE_RATE} for waveform in waveforms)
         batch_size = recognizer.batch_size
         with without_library_notes():
             for output in asr(inputs, batch_size=batch_size, return_timestamps=times, generate_kwargs=options):
-                yield output["chunks"]
+                yield replace(probabilities.noted.popleft(), chunks=output["chunks"])
 
     return recognize
 
 
-def keep_fast_encoder(model):
+def keep_fast_encoder(model: PreTrainedModel):
     """Gives Whisper's encoder a configuration of its own.
 
     Times of words come out of the decoder's attention weights, for which the library turns the whole model's fast
@@ -255,7 +381,7 @@ def keep_fast_encoder(model):
 
 
 @contextmanager
-def without_library_notes():
+def without_library_notes() -> Iterator[None]:
     """Leaves out what the library says about its own pipeline, which nobody who hears a video can change."""
 
     def concerns_somebody(record):
@@ -271,7 +397,7 @@ def without_library_notes():
             logger.removeFilter(concerns_somebody)
 
 
-def faster_whisper_engine(recognizer: SpeechRecognizer):
+def faster_whisper_engine(recognizer: SpeechRecognizer) -> Callable:
     """Hears through faster-whisper, with the same pieces, one beam and the same bound; piece by piece."""
     try:
         from faster_whisper import WhisperModel
@@ -293,16 +419,20 @@ def faster_whisper_engine(recognizer: SpeechRecognizer):
     options = _language_options(recognizer, multilingual) | {"beam_size": 1}
     options["max_new_tokens"] = None if multilingual else MAX_TOKENS - PROMPT_TOKENS
 
-    def recognize(waveforms):
+    def recognize(waveforms: Iterator) -> Iterator[Heard]:
         # One by one: its batches end a piece at the last time that the first pass reaches, and lose what follows.
         for waveform in waveforms:
             segments, _ = model.transcribe(
                 waveform, word_timestamps=True, condition_on_previous_text=False, temperature=0.0, **options
             )
             words = [word for segment in segments for word in segment.words]
-            yield [{"text": word.word, "timestamp": (max(0.0, word.start), word.end)} for word in words]
+            yield Heard(
+                [{"text": word.word, "timestamp": (max(0.0, word.start), word.end)} for word in words],
+                [word.word for word in words],
+                [math.log(max(word.probability, 1e-9)) for word in words],
+            )
 
     return recognize
 
 
-ENGINES = {"transformers": transformers_engine, "faster-whisper": faster_whisper_engine}
+SPEECH_ENGINES = {"transformers": transformers_engine, "faster-whisper": faster_whisper_engine}

@@ -11,30 +11,61 @@ import json
 import math
 import os
 import re
+import unicodedata
 from collections import defaultdict
+from collections.abc import Iterator
 from functools import lru_cache
-from itertools import accumulate, groupby, pairwise
+from itertools import accumulate, chain, groupby, pairwise
 from pathlib import Path
 
 import numpy as np
 
-from .sentences_videobert import Word, drop_noises, make_sentences, normalize_text, place_sentences, spread_words
+from .sentences_videobert import (
+    Word,
+    count_words,
+    drop_noises,
+    ends_sentence,
+    make_sentences,
+    place_sentences,
+    split_words,
+    spread_units,
+    spread_words,
+)
 from .speech_videobert import language_code
+from .text_encodings_videobert import decode_text
 
 SUBTITLE_ENDINGS = (".srt", ".vtt", ".json", ".csv")
 # Codes of three letters, as discs and some tools write them.
 THREE_LETTERS = {"eng": "en", "deu": "de", "ger": "de", "fra": "fr", "fre": "fr", "spa": "es", "ita": "it"}
 THREE_LETTERS |= {"por": "pt", "rus": "ru", "jpn": "ja", "kor": "ko", "zho": "zh", "chi": "zh"}
 THREE_LETTERS |= {"hin": "hi", "ara": "ar"}
-# How far apart two cues may lie that show the same words on and on.
+# Bounds of what is read at all: no video has so many bytes of subtitles, no cue so many characters, no time so late.
+MOST_BYTES = 20_000_000
+MOST_CHARACTERS = 100_000
+LATEST_SECONDS = 1_000_000
+# Cues touch that lie no further apart, or over each other, than this.
 ROLLING_SECONDS = 0.05
 # So many words are not repeated by chance.
 ROLLING_WORDS = 3
-TIME = r"(?:(\d+):)?([0-5]?\d):([0-5]?\d(?:[.,]\d+)?)"
-TIMES = re.compile(rf"\s*{TIME}\s*-->\s*{TIME}(?:\s.*)?$")
+TIME = r"(-?)(?:(\d+):)?([0-5]?\d):([0-5]?\d(?:[.,]\d+)?)"
+ARROW = r"(?:[-–—]{1,3}>|→)"
+TIMES = re.compile(rf"\s*{TIME}\s*{ARROW}\s*{TIME}(?:\s.*)?$")
+# A line that is meant to be one of times, readable or not: other arrows stand in what is said.
+TIMES_MEANT = re.compile(rf"\s*-?\d+:\d.*{ARROW}|\s*\S+\s*-->\s*-?\d+:\d")
+# Tags of the two formats, with classes and attributes, and times within a cue; any other "<" is said.
+TAGS = "b|i|u|s|c|v|p|a|br|em|rt|ruby|lang|font|span|div|strong|big|small|strike|sub|sup|center"
+TAG = re.compile(rf"</?(?:{TAGS})(?:[.\s/][^<>]*)?/?>|<\d[\d:.,]*>", re.IGNORECASE)
 
 
-def read_subtitles(source, video_id=None, duration=None, offset=0.0, problems=None, word_times=False) -> list:
+def read_subtitles(
+    source: str | os.PathLike | list,
+    video_id: str | None = None,
+    duration: float | None = None,
+    offset: float = 0.0,
+    problems: list | None = None,
+    word_times: bool = False,
+    language: str | None = None,
+) -> list:
     """The sentences of subtitles.
 
     Args:
@@ -42,14 +73,20 @@ def read_subtitles(source, video_id=None, duration=None, offset=0.0, problems=No
             A `.srt`, `.vtt`, `.json` or `.csv` file, or a list of `{"text", "start", "end"}`, each of which stays a
             sentence. A JSON file holds such a list, or columns `{"text": […], "start": […], "end": […]}`, of one video
             or by video id; a CSV file has these columns.
-        video_id (`str`, *optional*): Which video, where a JSON file holds several.
-        duration (`float`, *optional*): Seconds of the video, beyond which no sentence goes.
+        video_id (`str`, *optional*):
+            Which video, where a JSON file holds several.
+        duration (`float`, *optional*):
+            Seconds of the video, beyond which no sentence goes.
         offset (`float`, *optional*, defaults to 0.0):
             Seconds by which the first displayed frame comes after the start of the file, which is the zero of
             subtitles. A list of sentences has the video's own clock already.
-        problems (`list[str]`, *optional*): Gets a sentence on cues that cannot be read and were left out.
-        word_times (`bool`, *optional*, defaults to `False`): Whether sentences list their words; each has the share of
-            its cue's time that it has of its characters.
+        problems (`list[str]`, *optional*):
+            Gets a sentence on cues that cannot be read and were left out, and on an encoding that was guessed.
+        word_times (`bool`, *optional*, defaults to `False`):
+            Whether sentences list their words; each has the share of its cue's time that it has of its characters.
+        language (`str`, *optional*):
+            What the subtitles are likely written in, such as `"ru"`: in it files are read that are older than UTF-8,
+            where their name (`a.ru.srt`) says nothing.
 
     Returns:
         `list[dict]`: `{"text", "start", "end"}`, in order, not overlapping, 0 <= start < end <= duration.
@@ -57,29 +94,36 @@ def read_subtitles(source, video_id=None, duration=None, offset=0.0, problems=No
     Raises:
         ValueError: One sentence on what is wrong: no such file, another kind of file, nothing readable in it.
     """
-    name = os.fspath(source) if isinstance(source, (str, os.PathLike)) else "the list of sentences"
+    is_file = isinstance(source, (str, os.PathLike))
+    name = os.fspath(source) if is_file else "the list of sentences"
+    problems = [] if problems is None else problems
     try:
-        cues = _read_cues(source, name, video_id)
+        cues = _read_cues(Path(source), video_id, language_code(language), problems) if is_file else list(source)
     except OSError as error:
         raise ValueError(f"{name}: the subtitles cannot be read ({error.strerror})") from error
-    good = [cue for cue in cues if _is_cue(cue)]
+    good = sorted((cue for cue in cues if _is_cue(cue)), key=lambda cue: cue["start"])
     if cues and not good:
-        raise ValueError(f"{name}: none of its {len(cues)} cues has a text and a start before its end, in seconds")
-    if len(good) < len(cues) and problems is not None:
+        raise ValueError(
+            f"{name}: none of its {len(cues)} cues has a text of at most {MOST_CHARACTERS} characters and a start "
+            f"before its end, in seconds up to {LATEST_SECONDS}"
+        )
+    if cues and not any(cue["text"].strip() for cue in good):
+        raise ValueError(f"{name}: none of its {len(cues)} cues has any text")
+    if len(good) < len(cues):
         problems.append(f"{name}: {len(cues) - len(good)} of {len(cues)} cues cannot be read and were left out")
-    good = sorted(good, key=lambda cue: cue["start"])
-    if not isinstance(source, (str, os.PathLike)):
+    if not is_file:
         groups = [drop_noises(spread_words(cue["text"], cue["start"], cue["end"])) for cue in _in_turn(good)]
         return place_sentences([group for group in groups if group], duration, word_times)
-    words = [Word(word.text, word.start - offset, word.end - offset) for word in _said_once(good)]
+    words = [Word(word.text, word.start - offset, word.end - offset, word.glued) for word in _said_once(good)]
     return make_sentences(words, duration, word_times)
 
 
-def find_subtitles(videos, source=None, language="en") -> dict:
+def find_subtitles(videos: dict, source: str | os.PathLike | None = None, language: str = "en") -> dict:
     """Which videos have subtitles in the language that is wanted.
 
     Args:
-        videos (`dict[str, Path]`): Path by video id.
+        videos (`dict[str, Path]`):
+            Path by video id.
         source (`str` or `Path`, *optional*):
             Where to look: beside each video (`name.srt` or `name.vtt` next to `name.mp4`, or `name.en.vtt`, as
             downloaders name them), in another folder, or in a JSON file of captions by video id.
@@ -98,7 +142,8 @@ def find_subtitles(videos, source=None, language="en") -> dict:
         source, content = Path(source), _load_json(Path(source), os.stat(source).st_mtime_ns)
         if not isinstance(content, dict) or _is_columns(content):
             raise ValueError(f"{source}: captions of many videos are expected, by video id")
-        return _not_nothing({video_id: source for video_id in videos if video_id in content}, videos, source)
+        found = {video_id: source for video_id in videos if _composed(video_id) in content}
+        return _not_nothing(found, videos, source)
     if source is not None and not Path(source).is_dir():
         raise ValueError(f"{source}: there is no such folder or file of subtitles")
     folders, found = {}, {}
@@ -106,14 +151,14 @@ def find_subtitles(videos, source=None, language="en") -> dict:
         folder = Path(video).parent if source is None else Path(source) / Path(video_id).parent
         if folder not in folders:
             folders[folder] = _subtitles_by_stem(folder)
-        told = folders[folder].get(Path(video).stem, [])
+        told = folders[folder].get(_composed(Path(video).stem), [])
         fitting = [(told == "", len(path.name), path.name, path) for told, path in told if told in (language, "")]
         if fitting:
             *_, found[video_id] = min(fitting)
     return found if source is None else _not_nothing(found, videos, source)
 
 
-def _not_nothing(found: dict, videos: dict, source) -> dict:
+def _not_nothing(found: dict, videos: dict, source: str | os.PathLike) -> dict:
     """What was found, if anything: whoever names a source of subtitles does not want all videos to be heard."""
     if videos and not found:
         raise ValueError(f"{source}: there are subtitles of 0 of the {len(videos)} videos in the wanted language")
@@ -127,94 +172,141 @@ def _subtitles_by_stem(folder: Path) -> dict:
     try:
         for path in folder.iterdir() if folder.is_dir() else []:
             if path.name.lower().endswith((".srt", ".vtt")):
-                found[path.stem].append(("", path))
-                stem, _, tag = path.stem.rpartition(".")
-                if match := re.fullmatch(r"([a-z]{2,3})(-[a-z0-9]+)*", tag.lower()):
-                    found[stem].append((THREE_LETTERS.get(match[1], match[1]), path))
+                whole, (stem, language) = _composed(path.stem), _told_language(path)
+                found[whole].append(("", path))
+                if language:
+                    found[stem].append((language, path))
     except OSError as error:
         raise ValueError(f"{folder}: the folder cannot be searched for subtitles ({error.strerror})") from error
     return found
 
 
-# --- files to cues {"text", "start", "end"} -----------------------------------------------------------------------
+def _told_language(path: Path) -> tuple:
+    """The name before the language and the language that a file's name tells, or `None`: `("a", "en")` of
+    `a.en-US.srt`."""
+    stem, _, tag = _composed(path.stem).rpartition(".")
+    match = re.fullmatch(r"([a-z]{2,3})([-_][a-z0-9]+)*", tag.lower())
+    return (stem, THREE_LETTERS.get(match[1], match[1])) if match and stem else (stem, None)
 
 
-def _read_cues(source, name: str, video_id: str | None) -> list:
-    if not isinstance(source, (str, os.PathLike)):
-        return list(source)
-    path = Path(source)
+def _composed(name: str) -> str:
+    """A name in the form in which two of the same letters are the same: some systems take "é" apart."""
+    return unicodedata.normalize("NFC", name)
+
+
+# --- files to cues {"text", "shown", "start", "end"}, where "shown" still has its tags -----------------------------
+
+
+def _read_cues(path: Path, video_id: str | None, language: str | None, problems: list) -> list:
     if not path.is_file():
-        raise ValueError(f"{name}: there is no such file of subtitles")
+        raise ValueError(f"{path}: there is no such file of subtitles")
     ending = path.suffix.lower()
     if ending not in SUBTITLE_ENDINGS:
-        raise ValueError(f"{name}: subtitles end in one of {', '.join(SUBTITLE_ENDINGS)}")
+        raise ValueError(f"{path}: subtitles end in one of {', '.join(SUBTITLE_ENDINGS)}")
     if ending == ".json":
-        return _json_cues(_load_json(path, path.stat().st_mtime_ns), name, video_id)
-    text = _decode(path.read_bytes())
+        return _json_cues(_load_json(path, path.stat().st_mtime_ns), str(path), video_id)
+    if (size := path.stat().st_size) > MOST_BYTES:
+        raise ValueError(f"{path}: subtitles of {size} bytes are not read; at most {MOST_BYTES} are")
+    text = _read_text(path, language, problems)
     if ending == ".csv":
-        return _csv_cues(text, name)
+        return _csv_cues(text, str(path))
     cues = _timed_cues(text)
     if not cues and not text.startswith("WEBVTT"):
-        raise ValueError(f"{name}: no cue was found, such as 00:01:02,500 --> 00:01:04,000 and a line of text")
+        raise ValueError(f"{path}: no cue was found, such as 00:01:02,500 --> 00:01:04,000 and a line of text")
     return cues
 
 
-def _decode(data: bytes) -> str:
-    """Text as most players read it: UTF-8, UTF-16 with its mark, or else Western European."""
-    encoding = "utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
+def _read_text(path: Path, language: str | None, problems: list) -> str:
     try:
-        return data.decode(encoding)
-    except UnicodeDecodeError:
-        return data.decode("cp1252", errors="replace")
+        text, guessed = decode_text(path.read_bytes(), _told_language(path)[1] or language)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+    if guessed:
+        problems.append(f"{path}: the subtitles were read as {guessed}, judging by their bytes alone")
+    return text
 
 
 def _timed_cues(text: str) -> list:
-    """Cues of `.srt` and `.vtt`: a line of times, then lines of text up to an empty one."""
-    cues, lines = [], None
-    for line in text.replace("\r\n", "\n").replace("\r", "\n").split("\n"):
-        if "-->" in line:
-            if lines:  # the empty line between two cues is missing: the number of this one is no text
-                lines[:] = lines[:-1] if lines[-1].strip().isdigit() else lines
-            match, lines = TIMES.match(line), []
-            start, end = (_seconds(match, 1), _seconds(match, 4)) if match else (None, None)
-            cues.append({"text": lines, "start": start, "end": end})
-        elif not line.strip():
-            # Captions of YouTube hold a line with nothing but a space.
-            lines = lines if line and lines is not None else None
-        elif lines is not None:
-            lines.append(line)
-    return [{**cue, "text": _plain("\n".join(cue["text"]))} for cue in cues]
+    """Cues of `.srt` and `.vtt`: a line of times, then lines of text up to the number or name of the next cue."""
+    # Line ends of any kind, also those that a tool wrote twice.
+    lines = [part for line in text.split("\n") for part in line.rstrip("\r").split("\r")]
+    named = text.startswith("WEBVTT")
+    lines = _without_notes(lines) if named else lines
+    starts = [i for i, line in enumerate(lines) if TIMES_MEANT.match(line)]
+    cues = []
+    for number, (i, following) in enumerate(pairwise([*starts, len(lines)]), 2):
+        body = lines[i + 1 : following]
+        if following < len(lines):
+            body = _without_head(body, str(number), named)
+        cues.append(_make_cue("\n".join(body), *_read_times(lines[i])))
+    return cues
 
 
-def _seconds(match, group: int) -> float:
-    hours, minutes, seconds = match.group(group, group + 1, group + 2)
-    return 3600 * float(hours or 0) + 60 * int(minutes) + float(seconds.replace(",", "."))
+def _without_notes(lines: list) -> list:
+    """Lines without the blocks of a `.vtt` file that nobody says."""
+    kept, said = [], True
+    for before, line in pairwise(["", *lines]):
+        if before == "":
+            said = re.match(r"(NOTE|STYLE|REGION)(\s|$)", line) is None
+        kept += [line] if said else [""]
+    return kept
+
+
+def _read_times(line: str) -> tuple:
+    """Start and end in seconds, or `None`."""
+    match = TIMES.match(line)
+    return (_seconds(match, 1), _seconds(match, 5)) if match else (None, None)
+
+
+def _seconds(match: re.Match, group: int) -> float:
+    sign, hours, minutes, seconds = match.group(*range(group, group + 4))
+    value = 3600 * float(hours or 0) + 60 * int(minutes) + float(seconds.replace(",", "."))
+    return -value if sign else value
+
+
+def _without_head(body: list, number: str, named: bool) -> list:
+    """The lines between two lines of times, without the number that heads the next cue, or its name in a `.vtt`."""
+    filled = [i for i, line in enumerate(body) if line.strip()]
+    if not filled:
+        return body
+    last, head = filled[-1], body[filled[-1]].strip()
+    touches, apart = last == len(body) - 1, last > 0 and not body[last - 1].strip()
+    is_number = head.isdecimal() and (touches or (apart and head == number))
+    return body[:last] if is_number or (named and touches and apart) else body
+
+
+def _make_cue(shown: str, start: float | None, end: float | None) -> dict:
+    text = _plain(shown) if isinstance(shown, str) and len(shown) <= MOST_CHARACTERS else shown
+    return {"text": text, "shown": shown, "start": start, "end": end}
 
 
 def _plain(text: str) -> str:
-    """Without tags (`<i>`, `<00:00:01.500>`), positions (`{\\an8}`), escapes (`&amp;`) and marks of a new speaker; the
-    minus of "-18 degrees" is none."""
+    """Lines without tags (`<i>`, `<00:00:01.500>`), positions (`{\\an8}`), escapes (`&amp;`) and marks of a new
+    speaker; the minus of "-18 degrees" is none."""
     # No character has an escape of so many digits, and thousands of them are no number for Python.
-    text = html.unescape(re.sub(r"<[^<>]*>|\{\\[^{}]*\}|&#\d{8,};?", "", text))
-    return re.sub(r"(^|\n)\s*(>>+|-(?!\d))\s*", r"\1", text).replace(">>", "").strip()
+    text = html.unescape(re.sub(r"\{\\[^{}]*\}|&#\d{8,};?", "", TAG.sub("", text)))
+    lines = [re.sub(r"^(>>+|-(?!\d))\s*", "", line.strip()).replace(">>", "") for line in text.split("\n")]
+    return "\n".join(line for line in lines if line)
 
 
 @lru_cache(maxsize=2)
-def _load_json(path: Path, _changed: int):
+def _load_json(path: Path, _changed: int) -> list | dict:
     """A file of many videos is read once for all of them, and again if it has changed."""
     try:
-        return json.loads(_decode(path.read_bytes()))
+        content = json.loads(decode_text(path.read_bytes())[0])
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path}: not readable as JSON ({error})") from error
     except OSError as error:
         raise ValueError(f"{path}: the subtitles cannot be read ({error.strerror})") from error
+    return {_composed(key): value for key, value in content.items()} if isinstance(content, dict) else content
 
 
-def _json_cues(content, name: str, video_id: str | None) -> list:
+def _json_cues(content: list | dict, name: str, video_id: str | None) -> list:
     if isinstance(content, dict) and not _is_columns(content):
-        if video_id not in content:
+        wanted = _composed(video_id or "")
+        if wanted not in content:
             raise ValueError(f"{name}: there are captions of {len(content)} videos, but none of {video_id!r}")
-        content = content[video_id]
+        content = content[wanted]
     if isinstance(content, dict) and _is_columns(content):
         columns = [content[key] for key in ("text", "start", "end")]
         if not all(isinstance(column, list) for column in columns) or len({len(column) for column in columns}) > 1:
@@ -222,7 +314,7 @@ def _json_cues(content, name: str, video_id: str | None) -> list:
         content = [dict(zip(("text", "start", "end"), cue, strict=True)) for cue in zip(*columns, strict=True)]
     if not isinstance(content, list):
         raise ValueError(f"{name}: a list of text, start and end is expected, or columns of that name")
-    return [{**cue, "text": _plain(cue["text"])} if _is_cue(cue) else cue for cue in content]
+    return [_make_cue(cue["text"], cue["start"], cue["end"]) if _is_cue(cue) else cue for cue in content]
 
 
 def _is_columns(content: dict) -> bool:
@@ -240,17 +332,19 @@ def _csv_cues(text: str, name: str) -> list:
     cues = []
     for row in rows:
         try:
-            cues.append({"text": _plain(row["text"]), "start": float(row["start"]), "end": float(row["end"])})
+            cues.append(_make_cue(row["text"], float(row["start"]), float(row["end"])))
         except (TypeError, ValueError):  # too few columns, or no number
             cues.append(row)
     return cues
 
 
-def _is_cue(cue) -> bool:
+def _is_cue(cue: dict) -> bool:
+    """Whether there is something to read, within bounds; whoever made the cue may have put anything there."""
     try:
-        start, end = cue["start"], cue["end"]
-        return isinstance(cue["text"], str) and math.isfinite(start) and math.isfinite(end) and start < end
-    except (KeyError, TypeError, OverflowError):  # overflow: a number of hundreds of digits
+        text, start, end = cue["text"], cue["start"], cue["end"]
+        is_text = isinstance(text, str) and len(text) <= MOST_CHARACTERS
+        return is_text and -LATEST_SECONDS <= start < end <= LATEST_SECONDS
+    except (KeyError, TypeError, ValueError):
         return False
 
 
@@ -270,17 +364,49 @@ def _in_turn(cues: list) -> list:
 def _said_once(cues: list) -> list:
     """The words of cues in order. What a cue shows on from the one before it is not said again, and a cue ends where
     the next one begins: a line stays to be read after it was spoken."""
-    words, shown, last_line, shown_until = [], [], 0, -math.inf
-    for cue, following in pairwise([*cues, {"start": math.inf}]):
-        lines = [normalize_text(line).split() for line in cue["text"].split("\n")]
-        texts = sum(lines, [])
-        repeated = _repeated(shown, texts, last_line) if cue["start"] <= shown_until + ROLLING_SECONDS else 0
-        if not (repeated >= ROLLING_WORDS or cue["start"] < shown_until or _rolls(cue, lines, repeated)):
+    words, shown, last_line, shown_until, grew = [], [], 0, -math.inf, False
+    for cue, following in pairwise([*_shown_once(cues), {"start": math.inf}]):
+        lines = [split_words(line) for line in cue["text"].split("\n")]
+        units = list(chain.from_iterable(lines))
+        texts = [text for text, _ in units]
+        touches, overlaps = cue["start"] <= shown_until + ROLLING_SECONDS, _overlap(shown_until, cue["start"])
+        repeated = _repeated(shown, texts, last_line) if touches else 0
+        grew = _grows(shown, texts, repeated, grew)
+        many = count_words(texts[:repeated]) >= ROLLING_WORDS and texts != shown
+        if not (many or overlaps or grew or _rolls(cue, lines, repeated)):
             repeated = 0
         end = min(cue["end"], following["start"]) if following["start"] > cue["start"] else cue["end"]
-        words += drop_noises(spread_words(" ".join(texts[repeated:]), cue["start"], end))
+        words += drop_noises(spread_units(units[repeated:], cue["start"], end))
         shown, shown_until, last_line = texts, cue["end"], len(lines[-1])
     return words
+
+
+def _overlap(end: float, start: float) -> bool:
+    """Whether what begins at `start` begins before that ends which ends at `end`, and not as rounded times may."""
+    return end - start > ROLLING_SECONDS
+
+
+def _shown_once(cues: list) -> list:
+    """Cues, of which those are one that show the same words on: over each other, for a moment only, or each with
+    another word highlighted. The same words for a time of their own are said twice."""
+    kept = []
+    for cue in cues:
+        before = kept[-1] if kept else {"text": None, "end": -math.inf}
+        touches = cue["text"] == before["text"] and cue["start"] <= before["end"] + ROLLING_SECONDS
+        flashes = cue["end"] - cue["start"] <= ROLLING_SECONDS
+        if touches and (flashes or cue["shown"] != before["shown"] or _overlap(before["end"], cue["start"])):
+            kept[-1] = {**cue, "start": before["start"], "end": max(before["end"], cue["end"])}
+        else:
+            kept.append(cue)
+    return kept
+
+
+def _grows(shown: list, texts: list, repeated: int, grew: bool) -> bool:
+    """Whether a cue is the one before it and more, as captions that appear word by word; what was a whole sentence
+    from the first may be said again."""
+    if not 0 < repeated == len(shown) < len(texts):
+        return False
+    return grew or not ends_sentence(shown[-1], texts[repeated])
 
 
 def _rolls(cue: dict, lines: list, repeated: int) -> bool:
@@ -291,8 +417,22 @@ def _rolls(cue: dict, lines: list, repeated: int) -> bool:
 
 def _repeated(shown: list, texts: list, last_line: int) -> int:
     """How many words at the start of a cue are the last ones of the cue before it, shown on."""
-    for count in range(min(len(shown), len(texts)), 0, -1):
-        whole = count in (len(shown), len(texts), last_line)
-        if (whole or count >= ROLLING_WORDS) and shown[-count:] == texts[:count]:
+    for count in _common_lengths(shown, texts):
+        if count in (len(shown), len(texts), last_line) or count_words(texts[:count]) >= ROLLING_WORDS:
             return count
     return 0
+
+
+def _common_lengths(shown: list, texts: list) -> Iterator[int]:
+    """The lengths, the longest first, of what `shown` ends and `texts` begins with; in linear time, as Knuth, Morris
+    and Pratt search."""
+    sequence = [*texts, None, *shown]
+    lengths, length = [0] * len(sequence), 0
+    for i in range(1, len(sequence)):
+        while length and sequence[i] != sequence[length]:
+            length = lengths[length - 1]
+        length += sequence[i] == sequence[length]
+        lengths[i] = length
+    while length:
+        yield length
+        length = lengths[length - 1]

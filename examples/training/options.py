@@ -14,7 +14,7 @@ from typing import Any, Literal
 import yaml
 from transformers import HfArgumentParser
 
-from processing.speech_videobert import ENGINES, TASKS
+from processing.speech_videobert import SPEECH_ENGINES, SPEECH_TASKS
 from processing.training_data.examples import DEFAULT_MIXTURE, REGIMES
 
 # Several examples in a row, all of them in one row, one a row, or one a row beside others of its length.
@@ -55,8 +55,8 @@ class ModelOptions:
     text_model: str | None = option(None, "text BERT to start from: google-bert/bert-base-uncased")
     asr_model: str | None = option(None, "speech recogniser: openai/whisper-small")
     language: str | None = option(None, "what is spoken, for a multilingual recogniser; default: it finds out")
-    asr_task: str | None = option(None, "translate: write in English what is said", choices=TASKS)
-    asr_engine: str | None = option(None, "faster-whisper reads CTranslate2 checkpoints", choices=ENGINES)
+    asr_task: str | None = option(None, "translate: write in English what is said", choices=SPEECH_TASKS)
+    asr_engine: str | None = option(None, "faster-whisper reads CTranslate2 checkpoints", choices=SPEECH_ENGINES)
     subtitles: str | None = option(
         None,
         "what is said, instead of hearing it: beside the videos where there are name.srt or name.vtt (default), "

@@ -12,8 +12,16 @@ from transformers import pipeline
 from transformers.utils import logging
 
 from processing.pieces_videobert import PIECE_SECONDS, SAMPLE_RATE, Piece, cut_pieces, place_words
-from processing.sentences_videobert import Word, drop_loops, ends_sentence, make_sentences, normalize_text
-from processing.speech_videobert import SpeechRecognizer
+from processing.sentences_videobert import (
+    Word,
+    drop_loops,
+    ends_sentence,
+    join_words,
+    make_sentences,
+    normalize_text,
+    spread_words,
+)
+from processing.speech_videobert import Heard, SpeechRecognizer, TokenProbabilities, is_improbable
 
 
 def words_of(text, start=0.0, seconds=0.3, pause=0.1):
@@ -179,6 +187,55 @@ def test_noises_are_not_words():
     assert [word.text for word in place_words(heard, piece_of((0.0, 2.0)))] == ["Stir", "it."]
 
 
+@pytest.mark.parametrize("characters", ["切菜炒", "ตกก", "きるカ"])
+def test_a_pause_ends_a_word_and_a_sentence_in_any_script(characters):
+    """Characters at 0, 8 and 16 s, with silence between and no spaces: they became one "word" of 0.0 to 2.8 s."""
+    piece = piece_of((0.0, 1.0), (7.0, 9.0), (15.0, 17.0), spans=[(0.0, 0.8), (8.0, 8.8), (16.0, 16.8)])
+    heard = [{"text": char, "timestamp": (2.0 * i, 2.0 * i + 0.8)} for i, char in enumerate(characters)]
+    sentences = make_sentences(place_words(heard, piece))
+    assert [sentence["text"] for sentence in sentences] == [f"{char}." for char in characters]
+    assert [sentence["start"] for sentence in sentences] == [0.0, 8.0, 16.0]
+
+
+def test_a_pause_ends_a_word_in_scripts_with_spaces():
+    """What comes seconds later is no part of the word before it, even where the recogniser puts no space."""
+    heard = [{"text": " stir", "timestamp": (0.0, 0.5)}, {"text": "fry", "timestamp": (2.0, 2.5)}]
+    words = place_words(heard, piece_of((0.0, 1.0), (7.0, 9.0)))
+    assert [(word.text, word.start) for word in words] == [("stir", 0.0), ("fry", 8.0)]
+
+
+def test_characters_have_their_own_times_and_spaces_stay():
+    """Each with its marks and punctuation; what was written without a space comes back without one."""
+    text = "切柠檬。然后加200克糖，“好” 炒（笑）。 วันนี้ and go"
+    words = spread_words(text, 0.0, 1.0)
+    assert [word.text for word in words][:10] == ["切", "柠", "檬。", "然", "后", "加", "200", "克", '糖，"', '好"']
+    assert "นี้" in [word.text for word in words] and join_words(words) == normalize_text(text)
+    assert [word.end for word in words[:-1]] == [word.start for word in words[1:]]
+
+
+def test_korean_and_hindi_words_stay_whole():
+    """They have spaces between words."""
+    assert [word.text for word in spread_words("오늘은 샐러드를, आज सलाद।", 0, 1)] == [
+        "오늘은",
+        "샐러드를,",
+        "आज",
+        "सलाद।",
+    ]
+
+
+def test_words_that_differ_in_vowel_signs_are_no_loop():
+    """Six words of Hindi with the same consonants were taken for one that loops."""
+    words = words_of("की का के कु कू को")
+    assert drop_loops(words) == words
+
+
+def test_loops_of_scripts_without_spaces_are_dropped():
+    """Also a long one, character by character."""
+    round_of_it = "请不吝点赞订阅转发打赏支持"
+    heard = spread_words("开始" + round_of_it * 6 + "结束", 0.0, 10.0)
+    assert join_words(drop_loops(heard)) == f"开始{round_of_it}结束"
+
+
 def test_loops_are_dropped():
     """A recogniser that lost its way repeats itself; one round is kept. Four times may be meant."""
     loop = words_of("Start. " + "Thank you. " * 20 + "End.")
@@ -240,6 +297,57 @@ def test_sounds_are_recognised_together():
     assert texts(first) == ["7.", "8."] and nothing == [] and texts(second) == ["9."]
     assert [s["start"] for s in first] == pytest.approx([1.0, 2.1], abs=0.11) and first[0]["end"] == pytest.approx(1.1)
     assert second[0]["start"] == pytest.approx(6.0, abs=0.11)
+
+
+def test_words_that_the_recogniser_does_not_believe_are_left_out():
+    """As those that an English checkpoint writes where Russian is spoken; the row says so, and the next sound keeps
+    its own."""
+    numbers = spelled(range(1, 13))
+    sounds, problems = [(numbers, 2.0), (np.zeros(16000, dtype=np.float32), 0.0)], [[], []]
+    believed, doubted = spelled_recognizer(), spelled_recognizer()
+    doubted.asr_model.probability = 0.3
+    assert len(believed.transcribe(sounds, problems=problems)[0]) == 12 and problems == [[], []]
+    assert doubted.transcribe(sounds, problems=problems) == [[], []]
+    assert len(problems[0]) == 1 and problems[1] == []
+    assert problems[0][0].startswith(
+        "1 s of speech, from 2 s on, were left out: the recogniser is not sure of its words"
+    )
+
+
+@pytest.mark.parametrize(
+    "tokens, log_probabilities, improbable",
+    [
+        (range(20), [-0.6] * 20, False),  # English in noise
+        (range(20), [-0.95] * 20, True),
+        (range(7), [-3.0] * 7, False),  # too few to say
+        # A loop: sure of every round but the first. Who truly says a sentence ten times is believed the first time.
+        ([*range(9)] * 10, [-1.5] * 9 + [-0.01] * 81, True),
+        ([*range(9)] * 10, [-0.7] * 9 + [-0.01] * 81, True),
+        ([*range(5)] * 10, [-1.5] * 5 + [-0.01] * 45, True),
+        ([*range(9)] * 10, [-0.2] * 9 + [-0.01] * 81, False),
+        # Much is said before the recogniser loses its way.
+        ([*range(60), *[60] * 160], [-0.2] * 60 + [-0.01] * 160, False),
+    ],
+)
+def test_what_is_improbable(tokens, log_probabilities, improbable):
+    assert is_improbable(Heard([], list(tokens), log_probabilities)) is improbable
+
+
+def test_probabilities_are_those_of_the_tokens_of_each_sound():
+    """By hand: a batch of two, of which the first needs a second pass alone; times and what follows the end are no
+    tokens of text."""
+    noted, end = TokenProbabilities(end_token=3), 3
+    scores = torch.log(torch.tensor([[0.7, 0.1, 0.1, 0.05, 0.05], [0.1, 0.6, 0.1, 0.1, 0.1]]))
+    noted.follow(torch.tensor([[0, 3000], [0, 3000]]))
+    assert noted(torch.tensor([[9], [9]]), scores) is scores
+    noted(torch.tensor([[9, 0], [9, end]]), scores + 5)  # scores need not be normalised
+    noted.follow(torch.tensor([[1500, 3000], [3000, 3000]]))
+    noted(torch.tensor([[9]]), torch.log(torch.tensor([[0.1, 0.1, 0.1, 0.1, 0.6]])))  # a time
+    noted(torch.tensor([[9, 4]]), torch.log(torch.tensor([[0.1, 0.1, 0.6, 0.1, 0.1]])))
+    first, second = noted.noted
+    assert (first.tokens, second.tokens) == ([0, 0, 2], [1])
+    assert first.log_probabilities == pytest.approx(np.log([0.7, 0.7, 0.6]).tolist())
+    assert second.log_probabilities == pytest.approx([np.log(0.6)])
 
 
 def test_silence_does_not_even_build_the_recogniser():
@@ -406,6 +514,14 @@ def test_narration_is_heard_where_it_is_said(whisper_tiny, narration):
         for sentence, (start, end) in zip(sentences, times, strict=True):
             assert sentence["start"] - offset == pytest.approx(start, abs=0.3)
             assert sentence["end"] - offset == pytest.approx(end, abs=0.3)
+
+
+def test_what_is_no_english_gives_no_english_words(whisper_tiny, narration):
+    """An English voice played backwards is a language that the checkpoint does not know: it wrote words of its own."""
+    problems = [[]]
+    backwards = narration[0][8 * SAMPLE_RATE :][::-1].copy()
+    assert SpeechRecognizer(whisper_tiny).transcribe([(backwards, 0.0)], problems=problems) == [[]]
+    assert len(problems[0]) == 1 and "were left out" in problems[0][0]
 
 
 def test_word_times_leave_the_encoder_its_fast_attention(whisper_tiny, narration):

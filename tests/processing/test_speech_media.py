@@ -23,7 +23,7 @@ def encode(source, target, *options, before=()):
 
 
 @pytest.fixture(scope="module")
-def narrated_wav(narration, tmp_path_factory):  # noqa: F811
+def narrated_wav(narration, tmp_path_factory):
     path = tmp_path_factory.mktemp("narrated") / "narrated.wav"
     with wave.open(str(path), "wb") as file:
         file.setnchannels(1)
@@ -61,19 +61,19 @@ def assert_narrated(sentences, times, offset=0.0):
         ("a.ogg", ("-ar", "48000", "-ac", "2", "-c:a", "libopus")),
     ],
 )
-def test_any_rate_channels_and_codec(ears, narrated_wav, narration, tmp_path, name, options):  # noqa: F811
+def test_any_rate_channels_and_codec(ears, narrated_wav, narration, tmp_path, name, options):
     path = encode(narrated_wav, tmp_path / name, *options)
     assert_narrated(ears.transcribe(path), narration[1])
 
 
-def test_sound_that_starts_later_than_the_picture(ears, narrated_wav, narration, tmp_path):  # noqa: F811
+def test_sound_that_starts_later_than_the_picture(ears, narrated_wav, narration, tmp_path):
     """Times are the video's own: from its first displayed frame on, not from where the sound begins."""
     picture = ("-f", "lavfi", "-i", "color=black:s=64x48:r=10:d=25", "-itsoffset", "4")
     path = encode(narrated_wav, tmp_path / "late.mkv", "-c:v", "ffv1", "-c:a", "flac", before=picture)
     assert_narrated(ears.transcribe(path), narration[1], offset=4.0)
 
 
-def test_clipped_sound_is_still_heard(whisper_tiny, narration):  # noqa: F811
+def test_clipped_sound_is_still_heard(whisper_tiny, narration):
     """Recorded far too loud: the words are there, and nothing else."""
     clipped, silent = (narration[0] * 4).clip(-1, 1), np.zeros(len(narration[0]), dtype=np.float32)
     heard, nothing = SpeechRecognizer(whisper_tiny).transcribe([(clipped, 0.0), (silent, 0.0)])
@@ -117,7 +117,7 @@ def test_sound_that_starts_late_in_its_file_is_whole(tmp_path):
     assert (len(block) / SAMPLE_RATE, start) == pytest.approx((5, 10), abs=0.1) and problems == []
 
 
-def test_a_ready_made_engine_survives_saving_its_processor(bert_minilm, narrated_wav, narration, tmp_path):  # noqa: F811
+def test_a_ready_made_engine_survives_saving_its_processor(bert_minilm, narrated_wav, narration, tmp_path):
     """CTranslate2's network can neither be copied nor written: it is left out, and given again on loading."""
     faster_whisper = pytest.importorskip("faster_whisper", reason="an optional engine: videobert[faster-whisper]")
     folder = packaged_weights("whisper-tiny.en-ctranslate2")
@@ -140,7 +140,7 @@ def test_engines_refuse_what_is_not_theirs(whisper_tiny):
             faster_whisper_engine(SpeechRecognizer(model, engine="faster-whisper"))
 
 
-def test_both_engines_give_the_same_rows(whisper_tiny, narration):  # noqa: F811
+def test_both_engines_give_the_same_rows(whisper_tiny, narration):
     """faster-whisper on the same weights: the same sentences at the same places, two sounds in one batch."""
     faster_whisper = pytest.importorskip("faster_whisper", reason="an optional engine: videobert[faster-whisper]")
     folder = packaged_weights("whisper-tiny.en-ctranslate2")

@@ -15,18 +15,22 @@ def texts(sentences):
     return [sentence["text"] for sentence in sentences]
 
 
+END_TOKEN = 100
+
+
 class SpelledSpeech:
-    """Stands for Whisper: the loudness of each tenth of a second, in percent, is its word."""
+    """Stands for Whisper: the loudness of each tenth of a second, in percent, is its word, and the token of that
+    number, which it chooses with a `probability`."""
 
     type = "seq2seq_whisper"
 
     def __init__(self):
         self.model = SimpleNamespace(
             config=SimpleNamespace(max_target_positions=448),
-            generation_config=SimpleNamespace(alignment_heads=[[0, 0]], is_multilingual=False),
+            generation_config=SimpleNamespace(alignment_heads=[[0, 0]], is_multilingual=False, eos_token_id=END_TOKEN),
             get_encoder=lambda: SimpleNamespace(config=None, modules=list),
         )
-        self.calls, self.options = 0, None
+        self.calls, self.options, self.probability = 0, None, 1.0
 
     def __call__(self, inputs, batch_size, **options):
         self.calls += 1
@@ -38,7 +42,18 @@ class SpelledSpeech:
                 for i, level in enumerate(tenths)
                 if level
             ]
+            self.choose(tenths[tenths > 0], **options["generate_kwargs"])
             yield {"chunks": chunks}
+
+    def choose(self, tokens, monitor_progress, logits_processor, **_):
+        """Shows the scores of one token after the other, and more after the end, as a batch with a longer one does."""
+        monitor_progress(torch.tensor([[0, 3000]]))
+        before = 0
+        for token in [*tokens.astype(int).tolist(), END_TOKEN, 7]:
+            scores = torch.full((1, END_TOKEN + 1), (1 - self.probability) / END_TOKEN + 1e-30)
+            scores[0, token] = self.probability
+            logits_processor[0](torch.tensor([[0, before]]), scores.log())
+            before = token
 
 
 def spelled_recognizer(**options):
