@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-fast lint setup ffmpeg
+.PHONY: demo test test-fast fuzz lint setup ffmpeg
 .DEFAULT_GOAL := test
 
 demo: setup
@@ -16,6 +16,10 @@ test: setup
 # Without real weights, real videos and whole scripts: two minutes, for every change.
 test-fast: setup
 	$(BIN)/python -m pytest -m "not slow"
+
+# The property tests alone, for long and on cases that nobody has seen.
+fuzz: setup
+	HYPOTHESIS_PROFILE=fuzz $(BIN)/python -m pytest -m hypothesis --timeout 0
 
 lint: setup
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .

@@ -73,6 +73,16 @@ def decoded_frames(demuxer: Demuxer, errors: list[Exception]) -> Iterator[RawFra
     return decoded(demuxer, demuxer.streams[0].make_decoder("cpu", num_ffmpeg_threads=DECODER_THREADS), errors)
 
 
+def timed_frames(frames: Iterable[RawFrame]) -> tuple[np.ndarray, float]:
+    """When each of the frames is displayed, ascending, and when the last one ends."""
+    times = sorted((frame.pts_seconds, frame.duration_seconds) for frame in frames)
+    starts = np.array([start for start, _ in times])
+    if not times:
+        return starts, 0.0
+    usual = float(np.median(np.diff(starts))) if len(starts) > 1 else 0.0
+    return starts, times[-1][0] + (times[-1][1] or usual)  # some decoders tell no duration
+
+
 def decoded(demuxer: Demuxer, decoder: VideoPacketDecoder | AudioPacketDecoder, errors: list[Exception]) -> Iterator:
     """All that a decoder makes of a stream; a damaged packet is lost alone, its error kept."""
     for packet in demuxer:

@@ -2,7 +2,6 @@
 
 import operator
 import os
-from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -13,14 +12,21 @@ from transformers.tokenization_utils_base import TextInput
 from transformers.utils import logging
 from transformers.video_utils import VideoInput
 
-from .backbone_videobert import Backbone, FeatureError, load_preprocessing
+from .backbone_videobert import Backbone, load_preprocessing
 from .codebook_videobert import VisualCodebook
-from .media_videobert import MISSING_SECONDS, SAMPLE_RATE, MediaError, open_media
+from .description_videobert import (
+    Listening,
+    has_sound,
+    look_at_video,
+    named_video,
+    sentences_heard,
+    sentences_of_subtitles,
+    told_in,
+)
 from .names_videobert import is_on_this_machine, local_name, model_name, saved_name
 from .network_videobert import model_type
 from .sequence_videobert import joint_sequence, joint_tokenizer, sequence_ids, visual_token
 from .speech_videobert import SpeechRecognizer
-from .subtitles_videobert import read_subtitles
 from .video_processing_videobert import VideoBertVideoProcessor
 
 logger = logging.get_logger(__name__)
@@ -289,7 +295,7 @@ class VideoBertProcessor(ProcessorMixin):
 
     # --- from a video to a row ---------------------------------------------------------------------------------------
 
-    def tokenize(self, video, video_id=None, subtitles=None):
+    def tokenize(self, video, video_id=None, subtitles=None, sound_track=None):
         """The whole way of one video: speech, clips, features, visual ids.
 
         Args:
@@ -297,17 +303,19 @@ class VideoBertProcessor(ProcessorMixin):
             video_id (`str`, *optional*): Name of the row; by default the file's name without its ending.
             subtitles (`str`, `Path` or `list[dict]`, *optional*): What is said, instead of hearing it: see
                 [`read_subtitles`].
+            sound_track (`int`, *optional*): Which sound track is heard, counted from 0; by default the one in the
+                language of `asr_options`, else the one that players take.
 
         Returns:
-            `dict`: The row: `video_id, duration, clip_seconds, has_speech, sentences, visual_ids, codebook, error`. A
-            video that cannot be read has an `error` that says why, and whatever could be read of it.
+            `dict`: The row: `video_id, duration, clip_seconds, has_speech, sentences, visual_ids, codebook, error,
+            notes`. A video that cannot be read has an `error` that says why, and whatever could be read of it.
         """
         codebook = self._vocabulary()
-        (described,) = self.describe([video], [video_id], [subtitles])
+        (described,) = self.describe([video], [video_id], [subtitles], sound_track)
         features = described.pop("features")
         return {**described, "visual_ids": codebook.encode(features).tolist(), "codebook": codebook.fingerprint}
 
-    def describe(self, videos, video_ids=None, subtitles=None):
+    def describe(self, videos, video_ids=None, subtitles=None, sound_track=None):
         """Speech and features of several videos; as [`~VideoBertProcessor.tokenize`], before the codebook.
 
         Speech of all of them is recognised in one batch, which is faster than one by one, and read in blocks, so that
@@ -317,70 +325,39 @@ class VideoBertProcessor(ProcessorMixin):
             videos (`list`): Paths or bytes.
             video_ids (`list[str]`, *optional*): Names of the rows.
             subtitles (`list`, *optional*): For each video its subtitles, or `None` where it is to be heard.
+            sound_track (`int`, *optional*): Which sound track is heard; see [`~VideoBertProcessor.tokenize`].
 
         Returns:
             `list[dict]`: Rows with `features` `(clips, D)` float32 in the place of `visual_ids`.
         """
         names = video_ids or [None] * len(videos)
         given = subtitles or [None] * len(videos)
-        rows, problems, audible = [], [], []
-        for video, name, source in zip(videos, names, given, strict=True):
-            row, damage, has_sound = self._look(video, name, source is None)
-            rows.append(row)
-            problems.append(damage)
-            audible.append(has_sound)
-        for row, video, source, damage in zip(rows, videos, given, problems, strict=True):
+        heard = [i for i, video in enumerate(videos) if given[i] is None and has_sound(video)]
+        recognizer = self._speech() if heard else None  # said before the work on the pictures, if there is none
+        listening, network = self._listening(sound_track), self._network()
+        seen = [
+            look_at_video(video, name, self.video_processor, network, listening)
+            for video, name in zip(videos, names, strict=True)
+        ]
+        for (row, met), video, source in zip(seen, videos, given, strict=True):
             if source is not None:
-                row["sentences"] = self._read_subtitles(source, video, row["video_id"], damage)
-        heard = [i for i, has_sound in enumerate(audible) if has_sound and given[i] is None]
-        sounds = [_hear(videos[i], problems[i]) for i in heard]
-        said = self._speech().transcribe(sounds, [rows[i]["duration"] or None for i in heard]) if heard else []
-        for i, sentences in zip(heard, said, strict=True):
-            rows[i]["sentences"] = sentences
-        for row, damage in zip(rows, problems, strict=True):
+                with told_in(met.problems, video, ValueError):
+                    row["sentences"] = sentences_of_subtitles(video, source, row["video_id"], met.problems, listening)
+        if heard:
+            durations = [seen[i][0]["duration"] or None for i in heard]
+            listened = [videos[i] for i in heard], [seen[i][1] for i in heard], durations
+            for i, sentences in zip(heard, sentences_heard(recognizer, *listened, listening), strict=True):
+                seen[i][0]["sentences"] = sentences
+        for row, met in seen:
             row["has_speech"] = bool(row["sentences"])
-            # Opened for its pictures and for its sound, a file tells of the same damage twice.
-            row["error"] = "; ".join(dict.fromkeys(damage)) or None
-        return rows
+            met.tell(row)
+        return [row for row, _ in seen]
 
-    def _look(self, video, video_id, hears):
-        """One row without sentences yet, the problems that were met, and whether there is sound to hear."""
-        row = {
-            "video_id": video_id or (Path(video).stem if isinstance(video, (str, os.PathLike)) else "video"),
-            "duration": None,
-            "clip_seconds": self.video_processor.clip_seconds,
-            "has_speech": False,
-            "sentences": [],
-            "features": torch.zeros(0, self._network().feature_size),
-            "error": None,
-        }
-        problems, has_sound = [], False
-        try:
-            with open_media(video) as media:
-                has_sound = media.has_audio  # the pictures, of which duration tells, may be broken
-                if has_sound and hears:
-                    self._speech()  # said before the work on the pictures, if there is none
-                row["duration"] = media.duration
-                clips = until_damage(self.video_processor.iter_clips(media), problems)
-                row["features"] = self._network().features(clips)
-                problems += media.problems
-        except (MediaError, FeatureError) as error:
-            problems.append(str(error))
-        if has_sound and row["duration"] is None:
-            with suppress(MediaError), _open_sound(video) as media:
-                row["duration"] = media.duration
-        return row, problems, has_sound
+    def _listening(self, sound_track=None):
+        options = self.asr_options or {}
+        return Listening(options.get("language"), sound_track, options.get("task") == "translate")
 
-    def _read_subtitles(self, source, video, video_id, problems):
-        """The sentences of subtitles for a row; what is wrong with them goes into its problems."""
-        try:
-            with _open_sound(video) as media:
-                return read_subtitles(source, video_id, media.duration or None, _subtitle_zero(media), problems)
-        except ValueError as error:
-            problems.append(str(error))
-            return []
-
-    def transcribe(self, video, subtitles=None, word_times=False):
+    def transcribe(self, video, subtitles=None, word_times=False, sound_track=None):
         """The timed sentences of one video, seconds from its first displayed frame.
 
         Args:
@@ -388,6 +365,7 @@ class VideoBertProcessor(ProcessorMixin):
             subtitles (`str`, `Path` or `list[dict]`, *optional*): What is said, instead of hearing it: see
                 [`read_subtitles`].
             word_times (`bool`, *optional*, defaults to `False`): Whether sentences tell when each word is said.
+            sound_track (`int`, *optional*): Which sound track is heard; see [`~VideoBertProcessor.tokenize`].
 
         Returns:
             `list[dict]`: `{"text", "start", "end"}`, in order, not overlapping; with `word_times` also `"words"`, of
@@ -397,18 +375,21 @@ class VideoBertProcessor(ProcessorMixin):
             MediaError: The file cannot be read.
             ValueError: The subtitles cannot be read, or the recogniser does not know the language.
         """
-        with _open_sound(video) as media:
-            if subtitles is not None:
-                name = Path(video).stem if isinstance(video, (str, os.PathLike)) else None
-                zero = _subtitle_zero(media)
-                problems = []
-                sentences = read_subtitles(subtitles, name, media.duration or None, zero, problems, word_times)
-                for problem in problems:
-                    logger.warning(problem)
-                return sentences
+        listening = self._listening(sound_track)
+        if subtitles is not None:
+            problems, name = [], named_video(video)
+            sentences = sentences_of_subtitles(video, subtitles, name, problems, listening, word_times)
+            for problem in problems:
+                logger.warning(problem)
+            return sentences
+        with listening.open_sound(video) as media:
             if not media.has_audio:
                 return []
-            return self._speech().transcribe([media.iter_speech()], [media.duration or None], word_times)[0]
+            notes, duration = [], media.duration or None
+            (sentences,) = self._speech().transcribe([media.iter_speech()], [duration], word_times, [notes])
+        for note in notes:
+            logger.warning(f"{media.name}: {note}")
+        return sentences
 
     def features(self, video, **options) -> torch.Tensor:
         """Features `(clips, D)` of one video: a path, bytes, or frames `(T, 3, H, W)`.
@@ -475,50 +456,3 @@ class VideoBertProcessor(ProcessorMixin):
                 f"The {name} is ready-made; {', '.join(sorted(options))} must be chosen where it is made, not in the "
                 "processor's options."
             )
-
-
-def until_damage(stream, problems):
-    """What a stream gives until a damaged place, which goes into `problems`: the rest is not lost with it."""
-    try:
-        yield from stream
-    except MediaError as error:
-        problems.append(str(error))
-
-
-@contextmanager
-def _open_sound(video):
-    """A video opened for what is said in it. Where its pictures are broken, it is taken for sound alone."""
-    with open_media(video) as media:
-        if media.has_video and media.has_audio:
-            try:
-                media.begin  # noqa: B018
-            except MediaError as error:
-                logger.warning(str(error))
-                media.leave_pictures()
-        yield media
-
-
-def _hear(video, problems):
-    """The sound of a video in blocks, up to a damaged place; opened when the first block is asked for."""
-    try:
-        with _open_sound(video) as media:
-            heard = 0.0
-            for block in media.iter_speech():
-                yield block
-                heard += len(block[0]) / SAMPLE_RATE
-            problems += media.problems
-            if heard and media.stated_sound > heard + MISSING_SECONDS:
-                problems.append(f"{media.name}: only {heard:.1f} of {media.stated_sound:.1f} s of sound are there")
-    except MediaError as error:
-        problems.append(str(error))
-
-
-def _subtitle_zero(media):
-    """When the first frame is displayed on the clock of subtitles, which begins with whatever the file begins with."""
-    if not media.has_video:
-        return 0.0
-    sound = media.begin
-    if media.has_audio:
-        with suppress(MediaError):  # of a broken sound stream, which subtitles make up for
-            sound = float(media.sound_header().begin_stream_seconds or 0)
-    return media.begin - min(media.begin, sound)

@@ -4,7 +4,13 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 from support.packaged import packaged_weights
+
+# Everybody draws the same cases each time; `make fuzz` draws others, and many more.
+settings.register_profile("same", deadline=None, derandomize=True)
+settings.register_profile("fuzz", deadline=None, max_examples=3000, print_blob=True)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
 
 ROOT = Path(__file__).resolve().parents[1]
 pytest_plugins = ["support.spelled_speech", "support.tiny_networks", "support.tiny_processor", "support.tiny_run"]

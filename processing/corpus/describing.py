@@ -114,6 +114,7 @@ def failed_row(video_id: str, error: Exception, clip_seconds: float) -> dict:
         "sentences": [],
         "features": np.zeros((0, 1)),
         "error": f"{video_id}: {type(error).__name__}: {error}",
+        "notes": None,
     }
 
 

@@ -21,6 +21,7 @@ DESCRIPTION = {
     "has_speech": Value("bool"),
     "sentences": SENTENCES,
     "error": Value("string"),
+    "notes": Value("string"),
 }
 # `codebook` is the fingerprint of the one that the visual ids belong to.
 ROW_FEATURES = Features({**DESCRIPTION, "visual_ids": List(Value("int32")), "codebook": Value("string")})

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from processing.frames_videobert import ahead, frames_in_place, pictures_at
@@ -18,7 +18,6 @@ starts_and_lost = st.integers(1, 30).flatmap(
 )
 
 
-@settings(max_examples=200, deadline=None)
 @given(starts_and_lost, st.floats(0.5, 60), st.floats(0, 5))
 def test_the_last_frame_that_began_is_shown(made, fps, begin):
     """For any gaps between frames and any of them lost: the shown frame is the last decoded one that began by then,

@@ -12,7 +12,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from torchvision.transforms.v2.functional import center_crop, resize
 
@@ -169,7 +169,7 @@ def test_decoded_once_in_a_stream(tmp_path, monkeypatch):
     with open_media(file) as media:
         assert shown_numbers(media.iter_clips()) == [k // 4 % 54 for k in range(600)]
     assert decoded == made == pytest.approx([n / 5 for n in range(150)], abs=1e-3)
-    assert file.bytes_read < 3.1 * len(file.getvalue())
+    assert file.bytes_read < 3.1 * len(file.getvalue()) + 2048  # its first bytes tell what kind it is
 
 
 def test_stopping_early_leaves_no_thread(tmp_path):
@@ -437,6 +437,48 @@ def test_cover_is_no_video(tmp_path, name):
     assert start == pytest.approx(0, abs=0.05) and len(waveform) == pytest.approx(8 * 16000, abs=1600)
 
 
+@pytest.mark.parametrize("name", ["video.webm", "video.mkv", "video.mp4"])
+def test_last_picture_stays_until_the_sound_ends(tmp_path, name):
+    """Slides, the last of which comes at 2 s, and 8 s of sound: players show it to the end, and so do the clips."""
+    path = make_tone(tmp_path / name, video="testsrc=s=64x48:r=1:d=3", sound="sine=440:d=8:r=48000")
+    with open_media(path) as media:
+        clips = list(media.iter_clips())
+        assert media.duration == pytest.approx(8, abs=0.1) and media.problems == []
+    assert len(clips) == 5 and (torch.cat(clips)[45:] == clips[1][-1]).all() and not (clips[0][0] == clips[4]).all()
+
+
+@pytest.mark.parametrize("name", ["video.mkv", "video.mp4"])
+def test_single_picture_with_a_sound_track(tmp_path, name):
+    path = tmp_path / name
+    ffmpeg("-f", "lavfi", "-i", "testsrc=s=64x48", "-frames:v", "1", tmp_path / "picture.png")
+    ffmpeg("-i", tmp_path / "picture.png", "-f", "lavfi", "-i", "sine=440:d=6", path)
+    with open_media(path) as media:
+        clips = torch.cat(list(media.iter_clips()))
+        assert media.duration == pytest.approx(6, abs=0.1) and media.problems == []
+    assert len(clips) == 4 * 30 and (clips == clips[0]).all()
+
+
+def test_frames_at_any_time_are_no_cover(tmp_path):
+    """FFmpeg gives a video whose rate it cannot guess the 90,000 frames a second of a cover."""
+    moments = "settb=1/90000,setpts='PTS+floor(random(0)*8000)'"
+    options = "-fps_mode passthrough -enc_time_base 1/90000 -video_track_timescale 90000 -bf 0".split()
+    path = tmp_path / "video.mp4"
+    sources = "-f lavfi -i testsrc=s=64x48:r=10:d=2 -f lavfi -i sine=440:d=2".split()
+    ffmpeg(*sources, "-vf", moments, *options, path)
+    with open_media(path) as media:
+        assert media.has_video and len(list(media.iter_clips())) == 1 and media.duration == pytest.approx(2, abs=0.2)
+
+
+def test_video_that_begins_after_its_sound(tmp_path):
+    """In FLV there is no picture at time zero then, to which a scan could go back: the frames tell their times."""
+    path = tmp_path / "video.flv"
+    sources = "-f lavfi -i testsrc=s=64x48:r=10:d=2 -f lavfi -i sine=440:d=2:r=44100".split()
+    ffmpeg(*sources, "-c:v", "flv", "-c:a", "libmp3lame", path)
+    with open_media(path) as media:
+        assert media.duration == pytest.approx(2, abs=0.05) and len(list(media.iter_clips())) == 1
+        assert media.problems == []
+
+
 def test_damaged_sound_is_silent_where_it_is_damaged(tmp_path):
     """What can be heard is kept at its place, and the damage is reported."""
     path = tmp_path / "talk.m4a"
@@ -640,6 +682,61 @@ def test_broken_timestamp_does_not_make_years_of_clips(tmp_path):
     assert "hours" in error_of(path)
 
 
+def test_picture_that_stays_for_hours(tmp_path):
+    """Two frames, the second 23 hours later: 55,000 clips of one picture are none that anybody made. One hour of them
+    comes, and a note."""
+    path = tmp_path / "video.mkv"
+    ffmpeg("-f", "lavfi", "-i", "testsrc=s=16x16:r=1:d=2", "-vf", "setpts=N*82800/TB", "-vsync", "passthrough", path)
+    with open_media(path) as media:
+        assert media.duration == 3600 and sum(1 for _ in media.iter_clips(fps=2, clip_seconds=10)) == 360
+        (problem,) = media.problems
+    assert "stays for 23.0 hours" in problem
+
+
+def test_frames_of_no_size(tmp_path):
+    """A header that claims 0 x 0 pixels, as an animated WebP's: one sentence; beside sound a note, and it is heard."""
+    webp = b"RIFF" + struct.pack("<I", 0x1000) + b"WEBPVP8X" + struct.pack("<I", 10) + bytes([2, 0, 0, 0]) + bytes(6)
+    assert "bytes>: " in error_of(webp + b"ANIM" + struct.pack("<I", 6) + bytes(2000))
+    sources = "-f lavfi -i testsrc=s=64x48:r=10:d=2 -f lavfi -i sine=440:d=2".split()
+    ffmpeg(*sources, "-c:v", "ffv1", "-level", "1", tmp_path / "video.mkv")
+    data = bytearray((tmp_path / "video.mkv").read_bytes())
+    for code in (b"\xb0\x81\x40", b"\xba\x81\x30"):  # Matroska's width and height, one byte each: 64 and 48
+        assert data.count(code) == 1
+        data[data.index(code) + 2] = 0
+    with open_media(bytes(data)) as media:
+        assert not media.has_video and "0 x 0 pixels" in media.problems[0]
+        assert len(media.read_speech()[0]) == pytest.approx(2 * 16000, abs=1600)
+
+
+def test_size_that_grows_beyond_the_limit(tmp_path, monkeypatch):
+    """The header is small, and frames in the midst of the stream are large: the first one is refused as soon as it is
+    decoded, before others are waiting behind it."""
+    for number, size in enumerate(("64x48", "640x480")):
+        ffmpeg("-f", "lavfi", "-i", f"testsrc=s={size}:r=20:d=1.5", tmp_path / f"{number}.ts")
+    data, large = b"".join((tmp_path / f"{number}.ts").read_bytes() for number in range(2)), []
+    frames = media_videobert.decoded_frames
+
+    def counted_frames(*arguments):
+        for frame in frames(*arguments):
+            large.extend([frame.width] if frame.width > 64 else [])
+            yield frame
+
+    monkeypatch.setattr(media_videobert, "decoded_frames", counted_frames)
+    with open_media(data, max_pixels=640 * 480 - 1) as media, pytest.raises(MediaError, match="640 x 480 exceed"):
+        list(media.iter_clips())
+    assert large == [640]
+
+
+@pytest.mark.parametrize("rate, channels", [(1, 1), (999, 1), (8000, 65)])
+def test_sound_that_is_none_is_refused_before_it_is_decoded(rate, channels):
+    """100 KB of 1 Hz are 27.8 hours of sound, 1.6 billion samples of 16 kHz."""
+    header = struct.pack("<HHIIHH", 1, channels, rate, rate * channels, channels, 8)
+    data = b"RIFF" + struct.pack("<I", 100_036) + b"WAVEfmt " + struct.pack("<I", 16) + header
+    with pytest.raises(MediaError, match=f"sound of ({rate} Hz|{channels} channels) cannot be read"):
+        with open_media(data + b"data" + struct.pack("<I", 100_000) + bytes(100_000)) as media:
+            media.read_speech()
+
+
 @pytest.fixture(scope="module")
 def small_files(tmp_path_factory):
     """One second and a half of picture and sound in five containers, as bytes."""
@@ -649,22 +746,32 @@ def small_files(tmp_path_factory):
     return [path.read_bytes() for path in sorted(folder.iterdir())]
 
 
-@settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck))
-@given(data=st.data())
-def test_whatever_happens_to_a_file(small_files, data):
+def damage(content, wounds):
+    """The bytes with some cut out, overwritten with noise or with zeros: (start, length, how) each."""
+    content = bytearray(content)
+    for start, length, how in wounds:
+        start %= len(content) + 1
+        count = len(content[start : start + length])
+        new = {"cut": b"", "noise": np.random.default_rng(start).bytes(count), "zeros": bytes(count)}
+        content[start : start + length] = new[how]
+    return bytes(content)
+
+
+wound = st.tuples(st.integers(0, 1 << 18), st.integers(0, 3000), st.sampled_from(["cut", "noise", "zeros"]))
+
+
+@settings(suppress_health_check=list(HealthCheck))
+@given(number=st.integers(0, 4), wounds=st.lists(wound, min_size=1, max_size=4))
+# Matroska's width and height, and the frames that tell them as well: 0 x 0 was divided by.
+@example(number=1, wounds=[(373, 1, "zeros"), (376, 1, "zeros"), (4076, 3000, "noise")])
+def test_whatever_happens_to_a_file(small_files, number, wounds):
     """Overwritten, cut short, shortened in the middle: as many clips as its length asks for, or one clear sentence."""
-    content = bytearray(data.draw(st.sampled_from(small_files)))
-    for _ in range(data.draw(st.integers(1, 4))):
-        start = data.draw(st.integers(0, len(content)))
-        stop = start + data.draw(st.integers(0, 3000))
-        noise = np.random.default_rng(start).bytes(len(content[start:stop]))
-        content[start:stop] = data.draw(st.sampled_from([b"", noise, bytes(len(noise))]))
     try:
-        with open_media(bytes(content), time_limit=30) as media:
+        with open_media(damage(small_files[number], wounds), time_limit=30) as media:
             if media.has_audio:
                 media.read_speech()
             clips = sum(1 for _ in media.iter_clips(size=32, crop_size=(32, 32)))
-            assert clips == count_clips(media.duration)
+            assert clips == count_clips(media.shown_seconds)
     except MediaError as error:
         assert "\n" not in str(error) and ".cpp" not in str(error) and "bytes>: " in str(error)
 

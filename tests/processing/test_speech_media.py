@@ -11,9 +11,9 @@ from support.packaged import packaged_weights
 from support.spelled_speech import SCRIPT, texts
 
 from processing import VideoBertProcessor
+from processing.description_videobert import Findings, Listening, hear_video
 from processing.media_videobert import open_media
 from processing.pieces_videobert import SAMPLE_RATE
-from processing.processing_videobert import _hear
 from processing.speech_videobert import SpeechRecognizer, faster_whisper_engine
 
 
@@ -86,11 +86,11 @@ def test_half_a_file_is_heard_as_far_as_it_goes(ears, narrated_wav, tmp_path, na
     index_first = ("-movflags", "+faststart") if name == "a.m4a" else ()
     whole = encode(narrated_wav, tmp_path / name, *index_first).read_bytes()
     (tmp_path / name).write_bytes(whole[: len(whole) // 2])
-    problems = []
-    (sentences,) = ears._speech().transcribe([_hear(tmp_path / name, problems)])
+    met = Findings()
+    (sentences,) = ears._speech().transcribe([hear_video(tmp_path / name, met, Listening())])
     assert texts(sentences)[0].lower() == SCRIPT[0].lower()
     assert len(sentences) < len(SCRIPT) and sentences[-1]["end"] < 9
-    assert len(problems) == 1 and " s of " in problems[0]
+    assert len(met.problems) == 1 and " s of " in met.problems[0]
 
 
 @pytest.mark.parametrize("options", [("-write_xing", "0", "-q:a", "4", "a.mp3"), ("a.aac",), ("-b:a", "32k", "a.ts")])
@@ -99,22 +99,22 @@ def test_a_length_that_is_only_guessed_is_not_missed(tmp_path, options):
     sounds = "-f lavfi -i anullsrc=d=20:r=16000 -f lavfi -i anoisesrc=d=20:r=16000".split()
     joined = ("-filter_complex", "[0][1]concat=v=0:a=1")
     subprocess.run(["ffmpeg", "-v", "error", *sounds, *joined, *options], check=True, cwd=tmp_path)
-    problems, heard = [], 0
-    for block, _ in _hear(tmp_path / options[-1], problems):
+    met, heard = Findings(), 0
+    for block, _ in hear_video(tmp_path / options[-1], met, Listening()):
         heard += len(block)
-    assert heard / SAMPLE_RATE == pytest.approx(40, abs=0.5) and problems == []
+    assert heard / SAMPLE_RATE == pytest.approx(40, abs=0.5) and met.problems == []
     if not options[-1].endswith(".ts"):
         with open_media(tmp_path / options[-1]) as media:
-            assert media.sound_header().duration_seconds > 60
+            assert media.sound.read_header().duration_seconds > 60
 
 
 def test_sound_that_starts_late_in_its_file_is_whole(tmp_path):
     """Matroska tells when it ends, not how long its sound is."""
     source = "-itsoffset 10 -f lavfi -i anoisesrc=d=5:r=16000".split()
     subprocess.run(["ffmpeg", "-v", "error", *source, "-c:a", "flac", "late.mka"], check=True, cwd=tmp_path)
-    problems = []
-    ((block, start),) = _hear(tmp_path / "late.mka", problems)
-    assert (len(block) / SAMPLE_RATE, start) == pytest.approx((5, 10), abs=0.1) and problems == []
+    met = Findings()
+    ((block, start),) = hear_video(tmp_path / "late.mka", met, Listening())
+    assert (len(block) / SAMPLE_RATE, start) == pytest.approx((5, 10), abs=0.1) and met.problems == []
 
 
 def test_a_ready_made_engine_survives_saving_its_processor(bert_minilm, narrated_wav, narration, tmp_path):

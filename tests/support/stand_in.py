@@ -35,6 +35,7 @@ class StandIn:
             "sentences": sentences,
             "features": features,
             "error": error,
+            "notes": None,
         }
 
     def add_codebook(self, codebook):

@@ -37,6 +37,7 @@ def row(video_id, sentences, num_clips, first_id=0, error=None):
         "sentences": [{"text": text, "start": start, "end": end} for text, start, end in sentences],
         "visual_ids": [(first_id + number) % CODEBOOK_SIZE for number in range(num_clips)],
         "error": error,
+        "notes": None,
     }
 
 
