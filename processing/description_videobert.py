@@ -26,7 +26,7 @@ logger = logging.get_logger(__name__)
 
 @dataclass
 class Findings:
-    """What was met in one video: `problems`, which the next run of a build looks at again, and `notes`, of no fault."""
+    """What was met in one video: `problems`, which the next run of a build tries again, and `notes`, of no fault."""
 
     problems: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)

@@ -49,11 +49,11 @@ def test_recogniser_that_fails_at_one_video(processor, videos, monkeypatch, capl
     """Together they fail; one by one only the bad one does. A wrong setting is no fault of a video: it is raised."""
     right = processor._recognizer.transcribe
 
-    def wrong(sounds, durations):
+    def wrong(sounds, durations, **options):
         if len(sounds) > 1 or wrong.calls == 1:
             wrong.calls += 1
             raise RuntimeError("out of luck")
-        return right(sounds, durations)
+        return right(sounds, durations, **options)
 
     wrong.calls = 0
     monkeypatch.setattr(processor._recognizer, "transcribe", wrong)
@@ -61,7 +61,7 @@ def test_recogniser_that_fails_at_one_video(processor, videos, monkeypatch, capl
     assert "RuntimeError: out of luck" in bad["error"] and bad["sentences"] == [] and len(bad["features"]) == 2
     assert good["error"] is None and good["has_speech"] and "Traceback" in caplog.text
 
-    def unset(sounds, durations):
+    def unset(sounds, durations, **options):
         raise ValueError("the checkpoint does not know the language")
 
     monkeypatch.setattr(processor._recognizer, "transcribe", unset)

@@ -7,7 +7,8 @@ import pytest
 import torch
 from support.packaged import packaged_weights
 
-from processing.pieces_videobert import SAMPLE_RATE
+from processing.pieces_videobert import SAMPLE_RATE, Piece
+from processing.sentences_videobert import Word
 from processing.speech_videobert import SpeechRecognizer
 
 
@@ -42,7 +43,8 @@ class SpelledSpeech:
                 for i, level in enumerate(tenths)
                 if level
             ]
-            self.choose(tenths[tenths > 0], **options["generate_kwargs"])
+            # What is louder than 99 is no number, and said as 99.
+            self.choose(tenths[tenths > 0].clip(max=99), **options["generate_kwargs"])
             yield {"chunks": chunks}
 
     def choose(self, tokens, monitor_progress, logits_processor, **_):
@@ -54,6 +56,19 @@ class SpelledSpeech:
             scores[0, token] = self.probability
             logits_processor[0](torch.tensor([[0, before]]), scores.log())
             before = token
+
+
+def words_of(text, start=0.0, seconds=0.3, pause=0.1):
+    """Words said one after the other."""
+    words = []
+    for part in text.split():
+        words.append(Word(part, start, start + seconds))
+        start += seconds + pause
+    return words
+
+
+def piece_of(*stretches, spans=None):
+    return Piece(None, list(stretches), np.array(spans or stretches))
 
 
 def spelled_recognizer(**options):
