@@ -118,7 +118,8 @@ class Loop:
 
     def _take_step(self, window: list[dict]) -> None:
         progress, running, chosen = self.progress, self.options.running, self.options.optimisation
-        rate = self.learning_rate * rate_factor(progress.step, chosen.warmup_steps, chosen.max_steps)
+        schedule = chosen.warmup_steps, chosen.max_steps, chosen.decay_share
+        rate = self.learning_rate * rate_factor(progress.step, *schedule)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         with self.watch.time_work():

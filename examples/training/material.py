@@ -139,7 +139,7 @@ def make_examples(options: Options, material: Material, config) -> tuple[Segment
     }
     tokenizer, seed = material.processor.tokenizer, options.optimisation.seed
     train, held_out = (
-        SegmentDataset(rows, tokenizer, config.visual_token_offset, seed=seed + number, **chosen)
+        SegmentDataset(rows, tokenizer, seed=seed + number, **chosen)
         for number, rows in enumerate((material.train_rows, material.test_rows))
     )
     return train, held_out
@@ -150,8 +150,6 @@ def make_collator(options: Options, material: Material, config) -> VideoBertData
     layout = options.running.layout
     return VideoBertDataCollator(
         material.processor.tokenizer,
-        config.visual_token_offset,
-        config.codebook_size,
         options.objectives.language_probability,
         options.objectives.vision_probability,
         config.joint_cloze,

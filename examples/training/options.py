@@ -125,6 +125,7 @@ class OptimisationOptions:
     gradient_accumulation_steps: int = option(1, "micro-batches in a step")
     learning_rate: float = option(1e-5, "the highest, after the warmup; it falls to 0 at the last step")
     warmup_steps: int = option(0, "steps in which the learning rate rises")
+    decay_share: float = option(1.0, "of the steps after the warmup, those in which the learning rate falls")
     weight_decay: float = option(0.01, "of matrices; biases and norms do not decay")
     max_grad_norm: float = option(1.0, "longer gradients are shortened to this")
     seed: int = option(0, "of the order, the examples, the masks and dropout")
@@ -285,6 +286,8 @@ def check_options(options: Options) -> None:
     for name, value in at_least_one.items():
         if value < 1:
             raise ValueError(f"--{name} is {value}; it must be at least 1")
+    if not 0 <= optimisation.decay_share <= 1:
+        raise ValueError(f"--decay_share is {optimisation.decay_share}; allowed is 0 to 1")
     if len(options.objectives.mixture) != len(REGIMES):
         raise ValueError(
             f"--mixture has {len(options.objectives.mixture)} numbers; it takes one for each of {REGIMES}"

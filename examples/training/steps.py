@@ -24,11 +24,25 @@ def make_optimizer(model: torch.nn.Module, learning_rate: float, weight_decay: f
     return torch.optim.AdamW(groups, lr=learning_rate, **ADAM)
 
 
-def rate_factor(step: int, warmup_steps: int, max_steps: int) -> float:
-    """The share of the highest learning rate in this step: up from 0 in the warmup, then in a line down to 0."""
+def rate_factor(step: int, warmup_steps: int, max_steps: int, decay_share: float = 1.0) -> float:
+    """The share of the highest learning rate in this step: up from 0 in the warmup, held, then in a line down to 0.
+
+    Args:
+        step (`int`):
+            From 0 on.
+        warmup_steps (`int`):
+            Steps of the warmup.
+        max_steps (`int`):
+            Steps of the run.
+        decay_share (`float`, *optional*, defaults to 1.0):
+            Of the steps after the warmup those in which it falls.
+
+    Returns:
+        `float`: 0 to 1.
+    """
     if step < warmup_steps:
         return step / warmup_steps
-    return max(0.0, (max_steps - step) / max(1, max_steps - warmup_steps))
+    return min(1.0, max(0.0, max_steps - step) / max(1.0, decay_share * (max_steps - warmup_steps)))
 
 
 @dataclass

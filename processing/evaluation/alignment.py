@@ -14,7 +14,7 @@ import torch
 from torch.nn import functional as F
 
 from ..sequence_videobert import IGNORED
-from ..training_data import AlignmentPairs, SegmentDataset
+from ..training_data import AlignmentPairs, SegmentDataset, row_segments
 from .controls import fit_linear
 
 # The false video: of another video, or another place of the same one.
@@ -41,10 +41,12 @@ def alignment_pairs(rows: Sequence[Mapping], processor, same_video_share: float,
     Returns:
         `list[dict]`: 2 N examples, those of a text side by side, `alignment_label` 1 and 0.
     """
+    settings = {name: segments[name] for name in ("trailing_seconds", "silence_tokens") if name in segments}
+    if not any(one.text and one.visual_ids for row in rows for one in row_segments(row, **settings)):
+        return []
     data = SegmentDataset(
         rows,
         processor.tokenizer,
-        processor.visual_token_offset,
         mixture={"video_text": 1.0},
         pairs=AlignmentPairs(share=1.0, same_video_share=same_video_share),
         max_step=1,

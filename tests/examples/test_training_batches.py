@@ -3,7 +3,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.tiny_rows import CODEBOOK_SIZE, OFFSET, cooking_rows, tiny_tokenizer
+from support.tiny_rows import cooking_rows, tiny_tokenizer
 from training.batches import StepBatches, StepShape, cut_windows, held_out_batches, make_loader
 
 from processing.training_data import AlignmentPairs, SegmentDataset, VideoBertDataCollator
@@ -59,7 +59,7 @@ def test_windows_hold_whole_steps():
 def test_grouped_batches_are_of_about_one_length_and_resume_exactly():
     """The order comes from seed and epoch alone, no example comes twice, and the batches that the collator makes of it
     hold hardly any padding, because it goes by the lengths that this epoch's examples really have."""
-    data = SegmentDataset(cooking_rows(), tiny_tokenizer(), OFFSET, pairs=AlignmentPairs(share=0), max_length=64)
+    data = SegmentDataset(cooking_rows(), tiny_tokenizer(), pairs=AlignmentPairs(share=0), max_length=64)
     first, second = (StepBatches(data, StepShape(4), seed=3, grouped=True) for _ in range(2))
     list(first)
     data.set_epoch(1)
@@ -71,7 +71,7 @@ def test_grouped_batches_are_of_about_one_length_and_resume_exactly():
     assert order != list(second)
     padding = {}
     for grouped in (True, False):
-        collator = VideoBertDataCollator(tiny_tokenizer(), OFFSET, CODEBOOK_SIZE)
+        collator = VideoBertDataCollator(tiny_tokenizer())
         batches = StepBatches(data, StepShape(4), seed=3, grouped=grouped)
         masks = [batch["attention_mask"] for batch in make_loader(data, collator, batches)]
         padding[grouped] = 1 - sum(mask.sum() for mask in masks) / sum(mask.numel() for mask in masks)

@@ -18,12 +18,12 @@ NO_DROPOUT = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
 
 
 def examples_of(count, seed=0):
-    data = SegmentDataset(cooking_rows(), tiny_tokenizer(), OFFSET, max_length=64, seed=seed)
+    data = SegmentDataset(cooking_rows(), tiny_tokenizer(), max_length=64, seed=seed)
     return [data[index] for index in range(count)]
 
 
 def batches_of(sizes, **options):
-    collator = VideoBertDataCollator(tiny_tokenizer(), OFFSET, CODEBOOK_SIZE, 0.3, 0.3, **options)
+    collator = VideoBertDataCollator(tiny_tokenizer(), 0.3, 0.3, **options)
     examples, batches = examples_of(sum(sizes)), []
     for size in sizes:
         batches.append(collator(examples[:size]))
@@ -95,11 +95,11 @@ def test_a_step_in_which_nothing_is_asked_is_silent():
 
 
 def look_at(model, batch_size, layout="padded"):
-    data = SegmentDataset(cooking_rows(), tiny_tokenizer(), OFFSET, max_length=64)
-    collator = VideoBertDataCollator(tiny_tokenizer(), OFFSET, CODEBOOK_SIZE, layout=layout)
+    data = SegmentDataset(cooking_rows(), tiny_tokenizer(), max_length=64)
+    collator = VideoBertDataCollator(tiny_tokenizer(), layout=layout)
     items = data.draw_epoch(0)
     loader = make_loader(items, collator, held_out_batches(len(items), batch_size))
-    batch = VideoBertDataCollator(tiny_tokenizer(), OFFSET, CODEBOOK_SIZE)(items)
+    batch = VideoBertDataCollator(tiny_tokenizer())(items)
     return evaluate(Accelerator(cpu=True), model, loader), batch
 
 
@@ -151,3 +151,9 @@ def test_learning_rate_is_transformers_linear_schedule(warmup):
         assert rate_factor(step, warmup, 10) == schedule.get_last_lr()[0]
         optimizer.step()
         schedule.step()
+
+
+def test_learning_rate_can_be_held():
+    """By hand: 2 steps up, then 10 of which the last 4 go down."""
+    rates = [rate_factor(step, 2, 12, 0.4) for step in range(13)]
+    assert rates == [0, 0.5, 1, 1, 1, 1, 1, 1, 1, 0.75, 0.5, 0.25, 0]
