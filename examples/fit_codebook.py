@@ -33,13 +33,14 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import torch
 from accelerate import Accelerator, PartialState
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from codebook_pictures import CLIP_SECONDS, middle_frames, plot_gallery, plot_report
 from endings import end_in_a_sentence
+from pictures.codebook import middle_frames, plot_gallery, plot_report
 
 from processing.codebook import check_record, codebook_report, fit_codebook, load_codebook
 from processing.codebook.feature_shards import FeatureShards, rows_by_video
@@ -48,6 +49,7 @@ from processing.codebook.saving import is_saved, save_codebook
 from processing.codebook_videobert import VisualCodebook
 from processing.corpus import find_videos
 from processing.corpus.ids import write_ids
+from processing.corpus.rows import shared_value
 from processing.corpus.settings import read_settings
 from processing.corpus.split import rows_to_fit
 from processing.names_videobert import public_name
@@ -161,10 +163,19 @@ def report(
         print(f"{name:22}{value}")
 
 
+def clip_seconds_of(source: FeatureShards) -> float:
+    """The length of the clips that the features are of, as their rows say."""
+    rows = []
+    for path in source.paths:
+        known = [name for name in ("video_id", "clip_seconds") if name in pq.read_schema(path).names]
+        rows += pq.read_table(path, columns=known).to_pylist()
+    return shared_value(rows, "clip_seconds")
+
+
 def show_tokens(codebook: VisualCodebook, source: FeatureShards, options: argparse.Namespace) -> None:
     """Draws the gallery, and gives the codebook its frames if they are wanted."""
     videos = find_videos(options.videos)
-    seconds = read_settings(source.paths[0].parent).get("clip_seconds", CLIP_SECONDS)
+    seconds = clip_seconds_of(source)
     clips = nearest_clips(codebook, source, COLUMNS)
     if not any(clip[0] in videos for found in clips.values() for clip in found):
         (video_id, _), *_ = next(iter(clips.values()))

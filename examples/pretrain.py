@@ -35,7 +35,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import InitProcessGroupKwargs, set_seed
 from endings import end_in_a_sentence
-from plots import plot_losses, plot_timeline
+from pictures.training import plot_losses, plot_timeline
 from training.loop import Loop
 from training.material import Material, gather_material, make_collator, make_examples
 from training.options import Options, parse_options

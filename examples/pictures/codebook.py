@@ -12,7 +12,6 @@ from processing.media_videobert import MediaError, open_media
 
 plt.switch_backend("Agg")  # pictures go into files
 
-CLIP_SECONDS = 1.5
 NAME_LENGTH = 18  # letters of a video's name that fit over a frame
 ERRORS = {
     "quantization_error": "this tree",
@@ -74,7 +73,7 @@ def plot_gallery(
     frames: Mapping,
     counts: Sequence[int],
     path: str | Path,
-    clip_seconds: float = CLIP_SECONDS,
+    clip_seconds: float,
 ) -> None:
     """Draw, a row a token, the middle frames of the training clips nearest to its centroid.
 
@@ -109,9 +108,7 @@ def plot_gallery(
     plt.close(figure)
 
 
-def middle_frames(
-    clips: Sequence, videos: Mapping[str, Path], size: int = 96, clip_seconds: float = CLIP_SECONDS
-) -> dict:
+def middle_frames(clips: Sequence, videos: Mapping[str, Path], size: int, clip_seconds: float) -> dict:
     """The frame in the middle of each clip.
 
     Args:

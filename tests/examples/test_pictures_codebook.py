@@ -15,7 +15,7 @@ from PIL import Image
 
 from processing.codebook_videobert import VisualCodebook
 
-pictures, script = importlib.import_module("codebook_pictures"), importlib.import_module("fit_codebook")
+pictures, script = importlib.import_module("pictures.codebook"), importlib.import_module("fit_codebook")
 LEVELS = {"a": (20, 100, 180), "b": (40, 120, 200)}  # grey of the clips of each video
 
 
@@ -40,7 +40,9 @@ def folder(tmp_path_factory):
 def write_features(folder, features):
     folder.mkdir()
     clips = pa.array([features.astype(np.float16).tolist()] * 3, pa.list_(pa.list_(pa.float16())))
-    pq.write_table(pa.table({"video_id": ["a", "b", "c"], "features": clips}), folder / "0.parquet")
+    pq.write_table(
+        pa.table({"video_id": ["a", "b", "c"], "clip_seconds": [1.5] * 3, "features": clips}), folder / "0.parquet"
+    )
 
 
 @pytest.fixture
@@ -60,7 +62,7 @@ def test_frames_are_those_in_the_middle_of_their_clips(folder, capsys):
     """Clips that are not there, videos that are not or cannot be read are left out; the last are named."""
     videos = {name: path for name, path in script.find_videos(folder / "videos").items()}
     wanted = [("a", 0), ("a", 2), ("b", 1), ("b", 7), ("c", 0), ("d", 0)]
-    frames = pictures.middle_frames(wanted, videos, size=16)
+    frames = pictures.middle_frames(wanted, videos, size=16, clip_seconds=1.5)
     assert {clip: (frame.shape, frame.float().mean().round().item()) for clip, frame in frames.items()} == {
         ("a", 0): ((3, 16, 16), 20),
         ("a", 2): ((3, 16, 16), 180),
