@@ -47,7 +47,8 @@ from kitchen.voice import PiperNarrator
 from kitchen.weights import weights_folder
 
 from processing.media_videobert import open_media
-from processing.pieces_videobert import SAMPLE_RATE, cut_pieces
+from processing.pieces_videobert import cut_pieces
+from processing.sound_videobert import SAMPLE_RATE
 from processing.speech_videobert import SpeechRecognizer
 
 SHARED_MEDIA = Path(__file__).resolve().parents[2] / "shared" / "media"

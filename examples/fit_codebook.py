@@ -103,10 +103,6 @@ def open_features(shards: list[Path], test_share: float) -> tuple[FeatureShards,
     if rows is None:
         return FeatureShards(shards), None
     fitted = rows_to_fit(shards, rows, test_share or None)
-    if not fitted:
-        raise ValueError(
-            f"None of {len(rows)} videos is left to fit; 2 are held out at least, by --test_share 0 none."
-        )
     return FeatureShards(shards, rows=list(fitted.values())), list(rows.values())
 
 

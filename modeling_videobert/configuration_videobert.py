@@ -22,15 +22,22 @@ class VideoBertConfig(BertConfig):
     id `visual_token_offset` + v. The join token `[>]` sits in the slot that BERT leaves unused.
 
     Args:
-        text_vocab_size (`int`, defaults to 30522): Number of WordPieces.
-        codebook_size (`int`, defaults to 20736): Number of visual tokens, 12⁴ in the paper.
-        visual_token_offset (`int`, *optional*): Token id of visual id 0; `text_vocab_size` if not given.
+        text_vocab_size (`int`, *optional*, defaults to 30522):
+            Number of WordPieces.
+        codebook_size (`int`, *optional*, defaults to 20736):
+            Number of visual tokens, 12⁴ in the paper.
+        visual_token_offset (`int`, *optional*):
+            Token id of visual id 0; `text_vocab_size` if not given.
         vocab_size (`int`, *optional*):
             Rows of the embedding table and of the vocabulary head; `visual_token_offset + codebook_size` if not given.
-        join_token_id (`int`, defaults to 1): Id of `[>]`, BERT's `[unused0]`.
-        text_cloze_weight (`float`, defaults to 1.0): Weight of a predicted word in the cloze loss.
-        visual_cloze_weight (`float`, defaults to 1.0): Weight of a predicted visual token in the cloze loss.
-        alignment_weight (`float`, defaults to 1.0): Weight of the alignment loss in the total.
+        join_token_id (`int`, *optional*, defaults to 1):
+            Id of `[>]`, BERT's `[unused0]`.
+        text_cloze_weight (`float`, *optional*, defaults to 1.0):
+            Weight of a predicted word in the cloze loss.
+        visual_cloze_weight (`float`, *optional*, defaults to 1.0):
+            Weight of a predicted visual token in the cloze loss.
+        alignment_weight (`float`, *optional*, defaults to 1.0):
+            Weight of the alignment loss in the total.
         joint_cloze (`bool`, defaults to `True`):
             Whether examples that hold text and video train the cloze too; if not, their cloze labels are ignored.
         predict_within_modality (`bool`, defaults to `False`):

@@ -73,7 +73,8 @@ def positions_in_sequence(sequence_ids: torch.Tensor) -> torch.Tensor:
     """Number the tokens of each packed example from 0.
 
     Args:
-        sequence_ids (`torch.Tensor` of shape (B, L)): Equal within an example, different between neighbours.
+        sequence_ids (`torch.Tensor` of shape (B, L)):
+            Equal within an example, different between neighbours.
 
     Returns:
         `torch.Tensor` of shape (B, L): 0, 1, 2 … from each change on.
@@ -126,11 +127,16 @@ class VideoBertPreTrainedModel(BertPreTrainedModel):
         visual tokens get rows behind the words; `[>]` takes the place of `[unused0]`; the alignment head is new.
 
         Args:
-            checkpoint (`str`): Hub id or folder of any BERT, with or without heads.
-            codebook_size (`int`, *optional*): Number of visual tokens; without `centroids` their rows are random.
-            centroids (`torch.Tensor` of shape (codebook_size, D), *optional*): See [`visual_rows`].
-            freeze_input_embeddings (`bool`, defaults to `True`): The paper's choice; see [`VideoBertConfig`].
-            config_kwargs: Fields of [`VideoBertConfig`] to set.
+            checkpoint (`str`):
+                Hub id or folder of any BERT, with or without heads.
+            codebook_size (`int`, *optional*):
+                Number of visual tokens; without `centroids` their rows are random.
+            centroids (`torch.Tensor` of shape (codebook_size, D), *optional*):
+                See [`visual_rows`].
+            freeze_input_embeddings (`bool`, *optional*, defaults to `True`):
+                The paper's choice; see [`VideoBertConfig`].
+            config_kwargs:
+                Fields of [`VideoBertConfig`] to set.
 
         Returns:
             a model of this class, in evaluation mode and float32.
@@ -163,7 +169,12 @@ class VideoBertPreTrainedModel(BertPreTrainedModel):
     def _upload_modified_files(self, working_dir, repo_id, *args, **kwargs):
         """A push brings the card of the folder that the model is from; the library would leave an empty form."""
         card, pushed = Path(self.name_or_path) / "README.md", Path(working_dir) / "README.md"
-        if card.is_file() and (not pushed.is_file() or EMPTY_CARD in pushed.read_text(encoding="utf-8")):
+        # A model that was not loaded is from no folder; an empty name would be the one where the program runs.
+        if (
+            self.name_or_path
+            and card.is_file()
+            and (not pushed.is_file() or EMPTY_CARD in pushed.read_text(encoding="utf-8"))
+        ):
             # What the card's code loads is what the repository is called.
             text = re.sub(
                 r'from_pretrained\("[^"]*"', f'from_pretrained("{repo_id}"', card.read_text(encoding="utf-8")
@@ -191,7 +202,8 @@ class VideoBertPreTrainedModel(BertPreTrainedModel):
         """Change how many tokens a sequence may have. Old positions stay, further ones start random.
 
         Args:
-            new_num_position_embeddings (`int`): The new `config.max_position_embeddings`.
+            new_num_position_embeddings (`int`):
+                The new `config.max_position_embeddings`.
         """
         embeddings, old = self.base_model.embeddings, self.get_position_embeddings().weight
         new = nn.Embedding(new_num_position_embeddings, old.shape[1], device=old.device, dtype=old.dtype)
@@ -209,8 +221,10 @@ class VideoBertModel(VideoBertPreTrainedModel, BertModel):
     """The encoder over the joint sequence `[CLS] w1 … wn [>] v1 … vm [SEP]` (paper, section 3.2).
 
     Args:
-        config ([`VideoBertConfig`]): sizes and vocabulary.
-        add_pooling_layer (`bool`, defaults to `True`): Whether there is a `pooler_output`.
+        config ([`VideoBertConfig`]):
+            Sizes and vocabulary.
+        add_pooling_layer (`bool`, *optional*, defaults to `True`):
+            Whether there is a `pooler_output`.
     """
 
     def forward(
@@ -225,13 +239,17 @@ class VideoBertModel(VideoBertPreTrainedModel, BertModel):
     ) -> tuple[torch.Tensor] | BaseModelOutputWithPoolingAndCrossAttentions:
         """
         Args:
-            input_ids (`torch.LongTensor` of shape (B, L)): Ids of the joint vocabulary.
-            attention_mask (`torch.Tensor` of shape (B, L), *optional*): 0 on padding.
+            input_ids (`torch.LongTensor` of shape (B, L)):
+                Ids of the joint vocabulary.
+            attention_mask (`torch.Tensor` of shape (B, L), *optional*):
+                0 on padding.
             token_type_ids (`torch.LongTensor` of shape (B, L), *optional*):
                 0 language, 1 vision. If not given, visual tokens are vision; a `[MASK]` in the place of one must be
                 told, and so must everything with `inputs_embeds`, where all are 0.
-            position_ids (`torch.LongTensor` of shape (B, L), *optional*): 0 … L − 1 if not given.
-            inputs_embeds (`torch.Tensor` of shape (B, L, H), *optional*): Instead of `input_ids`.
+            position_ids (`torch.LongTensor` of shape (B, L), *optional*):
+                0 … L − 1 if not given.
+            inputs_embeds (`torch.Tensor` of shape (B, L, H), *optional*):
+                Instead of `input_ids`.
             sequence_ids (`torch.LongTensor` of shape (B, L), *optional*):
                 For rows that pack several examples: 1, 2, … for the tokens of the first, second, … example of the row
                 and 0 on padding. Examples do not see each other, and positions restart with each.
@@ -447,7 +465,8 @@ class VideoBertForMaskedLM(VideoBertPreTrainedModel):
     """VideoBERT with the cloze alone: names hidden words and visual words.
 
     Args:
-        config ([`VideoBertConfig`]): sizes and vocabulary.
+        config ([`VideoBertConfig`]):
+            Sizes and vocabulary.
     """
 
     _tied_weights_keys = {"cloze_head.decoder.weight": "videobert.embeddings.word_embeddings.weight"}
@@ -513,7 +532,8 @@ class VideoBertForVideoClassification(VideoBertPreTrainedModel):
     """VideoBERT that names the action: a linear layer over the `[CLS]` output beside the mean of the visual outputs.
 
     Args:
-        config ([`VideoBertConfig`]): sizes, vocabulary, `num_labels` or `id2label`, `classifier_dropout`.
+        config ([`VideoBertConfig`]):
+            Sizes, vocabulary, `num_labels` or `id2label`, `classifier_dropout`.
     """
 
     # The loss is a mean over examples: without this, transformers' Trainer forgets to divide it among micro-batches.

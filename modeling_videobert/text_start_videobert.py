@@ -34,8 +34,10 @@ def visual_rows(centroids: torch.Tensor, words: torch.Tensor) -> torch.Tensor:
     differ, and scaled to the size of a word.
 
     Args:
-        centroids (`torch.Tensor` of shape (N, D)): One for each visual id.
-        words (`torch.Tensor` of shape (V, H)): The word embeddings.
+        centroids (`torch.Tensor` of shape (N, D)):
+            One for each visual id.
+        words (`torch.Tensor` of shape (V, H)):
+            The word embeddings.
 
     Returns:
         `torch.Tensor` of shape (N, H): float32, mean norm that of `words`.
@@ -65,9 +67,12 @@ def copy_text_weights(model: PreTrainedModel, source: BertForPreTraining, rows: 
     """Fill a VideoBERT, with any head or none, from a text BERT.
 
     Args:
-        model (`PreTrainedModel`): Filled in place; what the source does not have keeps its values.
-        source (`BertForPreTraining`): The text BERT.
-        rows (`torch.Tensor` of shape (codebook_size, H)): Embeddings of the visual tokens.
+        model (`PreTrainedModel`):
+            Filled in place; what the source does not have keeps its values.
+        source (`BertForPreTraining`):
+            The text BERT.
+        rows (`torch.Tensor` of shape (codebook_size, H)):
+            Embeddings of the visual tokens.
     """
     base, text = model.base_model, source.bert
     num_words, offset = model.config.text_vocab_size, model.config.visual_token_offset

@@ -12,6 +12,8 @@ from torch.nn.functional import normalize
 from .names_videobert import split_backbone
 from .network_videobert import Network, load_pixels, shortest_edge
 
+DTYPES = ("float32", "bfloat16", "float16")
+
 
 class FeatureError(ValueError):
     """A clip whose feature is no number; the message names the clip and the network."""
@@ -24,7 +26,8 @@ def load_preprocessing(backbone: str) -> dict:
     the wanted shorter sides long, and cut to the square in the middle.
 
     Args:
-        backbone (`str`): Id of the backbone, as of [`Backbone`].
+        backbone (`str`):
+            Id of the backbone, as of [`Backbone`].
 
     Returns:
         `dict`: Options of a `VideoBertVideoProcessor`.
@@ -49,20 +52,24 @@ class Backbone:
     centred here, which would take statistics of a data set: the codebook subtracts the mean that it was fitted with.
 
     Args:
-        name_or_path (`str`): Hub id or folder of a transformers video model (VideoMAE, V-JEPA 2, TimeSformer, ViViT),
-            of a transformers or timm image model (ViT, DINOv2, ConvNeXt, EfficientNet), of our I3D, or
-            `torchvision/s3d`. Joined by `+` where there are several; options of an image model stand behind a colon,
+        name_or_path (`str`):
+            Hub id or folder of a transformers video model (VideoMAE, V-JEPA 2, TimeSformer, ViViT), of a transformers
+            or timm image model (ViT, DINOv2, ConvNeXt, EfficientNet), of our I3D, or `torchvision/s3d`. Joined by `+`
+            where there are several; options of an image model stand behind a colon,
             `facebook/dinov2-base:frames=9,change`, see [`split_backbone`].
-        device (`str`, *optional*): Where it runs; by default on a GPU if there is one.
+        device (`str`, *optional*):
+            Where it runs; by default on a GPU if there is one.
         dtype (`str`, *optional*, defaults to `"float32"`):
             Precision it runs in, `"float32"`, `"bfloat16"` or `"float16"`; features are always float32.
-        batch_size (`int`, *optional*, defaults to 4): Clips a forward pass.
+        batch_size (`int`, *optional*, defaults to 4):
+            Clips a forward pass.
         compile (`bool`, *optional*, defaults to `False`):
             Whether the networks are compiled first, which takes minutes. Measure it: on a CPU I3D was
             slower for it (`benchmarks/i3d_speed.py`).
 
     Raises:
-        ValueError: A part that is no vision model or has no processor of its own, or options that do not exist.
+        ValueError: A part that is no vision model or has no processor of its own, or options that do not exist or
+            cannot be.
     """
 
     def __init__(
@@ -73,6 +80,10 @@ class Backbone:
         batch_size: int = 4,
         compile: bool = False,
     ):
+        if batch_size < 1:
+            raise ValueError(f"The backbone's batch_size is {batch_size}; it must be at least 1.")
+        if str(dtype).removeprefix("torch.") not in DTYPES:
+            raise ValueError(f"The backbone's dtype is {dtype}; allowed are {', '.join(DTYPES)}.")
         self.name_or_path, self.batch_size, self.compile = str(name_or_path), batch_size, compile
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         running = {"device": self.device, "dtype": dtype, "compile": compile}
@@ -87,8 +98,9 @@ class Backbone:
         """Features of a stream of clips, which goes on being decoded and prepared while the networks work.
 
         Args:
-            clips (iterable of `torch.Tensor` of shape `(frames, 3, height, width)`): Raw clips (uint8), or prepared
-                ones (of a floating dtype) for one network. A stream is never held whole.
+            clips (iterable of `torch.Tensor` of shape `(frames, 3, height, width)`):
+                Raw clips (uint8), or prepared ones (of a floating dtype) for one network. A stream is never held
+                whole.
 
         Returns:
             `torch.FloatTensor` of shape `(clips, feature_size)`.
@@ -136,8 +148,10 @@ def read_ahead(stream: Iterable, count: int) -> Iterator[Iterator]:
     What the stream raises, it raises in the loop over the items; leaving the context ends the thread.
 
     Args:
-        stream (iterable): Only used in that thread.
-        count (`int`): Items that may wait.
+        stream (iterable):
+            Only used in that thread.
+        count (`int`):
+            Items that may wait.
     """
     stream, end, pool = iter(stream), object(), ThreadPoolExecutor(1, thread_name_prefix="read_ahead")
 

@@ -37,12 +37,18 @@ class VisualCodebookConfig(PreTrainedConfig):
     """Configuration of [`VisualCodebook`].
 
     Args:
-        levels (`int`): Depth of the tree; 4 in the paper.
-        branches (`int`): Children of a node; 12 in the paper, hence 12**4 = 20,736 visual ids.
-        feature_size (`int`): Width of a feature; 1024 for S3D and I3D.
-        normalize (`bool`): Whether features are centred by the training mean and scaled to unit length first.
-        whiten (`bool`): Whether features are centred and decorrelated first, to like variance in every direction.
-        backbone (`str`, *optional*): Which network's features the centroids belong to, for the reader of the file.
+        levels (`int`):
+            Depth of the tree; 4 in the paper.
+        branches (`int`):
+            Children of a node; 12 in the paper, hence 12**4 = 20,736 visual ids.
+        feature_size (`int`):
+            Width of a feature; 1024 for S3D and I3D.
+        normalize (`bool`):
+            Whether features are centred by the training mean and scaled to unit length first.
+        whiten (`bool`):
+            Whether features are centred and decorrelated first, to like variance in every direction.
+        backbone (`str`, *optional*):
+            Which network's features the centroids belong to, for the reader of the file.
     """
 
     model_type = "videobert_codebook"
@@ -66,7 +72,8 @@ class VisualCodebook(PreTrainedModel):
     training point has count 0, carries its parent's centroid and is never chosen.
 
     Args:
-        config ([`VisualCodebookConfig`]): The configuration.
+        config ([`VisualCodebookConfig`]):
+            The configuration.
     """
 
     config_class = VisualCodebookConfig
@@ -138,8 +145,10 @@ class VisualCodebook(PreTrainedModel):
         """Checks features and brings them into the space of the centroids.
 
         Args:
-            features (`torch.Tensor` or `numpy.ndarray` of shape `(clips, feature_size)`): One float vector a clip.
-            first_clip (`int`): Number of the first one, for messages.
+            features (`torch.Tensor` or `numpy.ndarray` of shape `(clips, feature_size)`):
+                One float vector a clip.
+            first_clip (`int`):
+                Number of the first one, for messages.
 
         Returns:
             `torch.FloatTensor` of shape `(clips, feature_size)`, on the codebook's device.
@@ -176,8 +185,10 @@ class VisualCodebook(PreTrainedModel):
         Ids are the same to the bit whatever the batch, the way it is computed, and the number of threads.
 
         Args:
-            features (`torch.Tensor` or `numpy.ndarray` of shape `(clips, feature_size)`): One float vector a clip.
-            batch_size (`int`): Clips compared at once on each core, which bounds the memory.
+            features (`torch.Tensor` or `numpy.ndarray` of shape `(clips, feature_size)`):
+                One float vector a clip.
+            batch_size (`int`):
+                Clips compared at once on each core, which bounds the memory.
 
         Returns:
             `torch.LongTensor` of shape `(clips,)`: Visual ids, 0 ... codebook_size - 1.
@@ -211,10 +222,14 @@ class VisualCodebook(PreTrainedModel):
         """One step down the tree.
 
         Args:
-            level (`int`): Where to.
-            points (`torch.FloatTensor` of shape `(N, feature_size)`): Prepared features.
-            node (`torch.LongTensor` of shape `(N,)`): Their nodes one level up, 0 at the root.
-            penalties (`torch.FloatTensor`, *optional*): What [`~VisualCodebook.penalties`] gives, for many points.
+            level (`int`):
+                Where to.
+            points (`torch.FloatTensor` of shape `(N, feature_size)`):
+                Prepared features.
+            node (`torch.LongTensor` of shape `(N,)`):
+                Their nodes one level up, 0 at the root.
+            penalties (`torch.FloatTensor`, *optional*):
+                What [`~VisualCodebook.penalties`] gives, for many points.
 
         Returns:
             `torch.LongTensor` of shape `(N,)`: Their nodes on this level.
@@ -239,8 +254,9 @@ class VisualCodebook(PreTrainedModel):
         """Keeps a small picture with some leaves, so that a reader can see what a visual id stands for.
 
         Args:
-            frames (`dict[int, torch.Tensor]`): By visual id a frame `(3, height, width)` uint8. They are saved beside
-                the weights as JPEG: 48 px ones take a kilobyte or two each.
+            frames (`dict[int, torch.Tensor]`):
+                By visual id a frame `(3, height, width)` uint8. They are saved beside the weights as JPEG: 48 px ones
+                take a kilobyte or two each.
         """
         from torchcodec.encoders import JpegEncoder  # only whoever looks at pictures needs it
 

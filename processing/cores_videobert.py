@@ -53,9 +53,12 @@ def on_cores(cores, function, items):
     """Results of a function of every item, in order, as many at a time as there are cores.
 
     Args:
-        cores (`int`): How many, as given by `one_core_each`.
-        function (callable): From an item to its result.
-        items (iterable): Is read in this thread, only a little ahead of the results.
+        cores (`int`):
+            How many, as given by `one_core_each`.
+        function (callable):
+            From an item to its result.
+        items (iterable):
+            Is read in this thread, only a little ahead of the results.
 
     Yields:
         What the function returns.

@@ -99,11 +99,16 @@ def look_at_video(
     """The row of a video without what is said in it.
 
     Args:
-        video: A path or the bytes of a file.
-        video_id (`str`, *optional*): Name of the row; by default the file's name without its ending.
-        video_processor ([`VideoBertVideoProcessor`]): Cuts the video into clips.
-        backbone ([`Backbone`]): Gives the features of clips.
-        listening ([`Listening`]): Which sound is heard: the last picture stays until it ends.
+        video:
+            A path or the bytes of a file.
+        video_id (`str`, *optional*):
+            Name of the row; by default the file's name without its ending.
+        video_processor ([`VideoBertVideoProcessor`]):
+            Cuts the video into clips.
+        backbone ([`Backbone`]):
+            Gives the features of clips.
+        listening ([`Listening`]):
+            Which sound is heard: the last picture stays until it ends.
 
     Returns:
         `tuple[dict, Findings]`: The row, with `features` `(clips, D)`, and what was met.

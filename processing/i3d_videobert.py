@@ -29,10 +29,14 @@ class I3DConfig(PreTrainedConfig):
     """Configuration of [`I3DModel`].
 
     Args:
-        hidden_size (`int`): Width of the feature.
-        image_size (`int`): Side of the square frames, in pixels, for which features are meant.
-        num_frames (`int`): Frames in a clip.
-        num_channels (`int`): Channels of a frame.
+        hidden_size (`int`):
+            Width of the feature.
+        image_size (`int`):
+            Side of the square frames, in pixels, for which features are meant.
+        num_frames (`int`):
+            Frames in a clip.
+        num_channels (`int`):
+            Channels of a frame.
     """
 
     model_type = "videobert_i3d"
@@ -98,7 +102,8 @@ class I3DModel(PreTrainedModel):
     """I3D without its classifier.
 
     Args:
-        config ([`I3DConfig`]): The configuration.
+        config ([`I3DConfig`]):
+            The configuration.
     """
 
     config_class = I3DConfig
@@ -136,7 +141,8 @@ class I3DModel(PreTrainedModel):
         """Features of clips.
 
         Args:
-            pixel_values (`torch.FloatTensor` of shape `(clips, frames, 3, height, width)`): Frames in [-1, 1].
+            pixel_values (`torch.FloatTensor` of shape `(clips, frames, 3, height, width)`):
+                Frames in [-1, 1].
 
         Returns:
             [`BaseModelOutputWithPooling`]: `last_hidden_state` is the last feature map `(clips, 1024, T', H', W')`,

@@ -59,15 +59,21 @@ class Media:
     """An open video; make one with [`open_media`] and close it (or use it in a `with` block).
 
     Args:
-        source ([`Source`]): The open file.
-        max_pixels (`int`): The largest frame that is accepted.
+        source ([`Source`]):
+            The open file.
+        max_pixels (`int`):
+            The largest frame that is accepted.
 
     Attributes:
-        name (`str`): The path, or what stands for it in messages.
-        has_video, has_audio (`bool`): Which streams there are; at least one of them. The cover of a record (a picture
-            attached to the sound) is no video.
-        sound ([`SoundTracks`]): Which sound track is heard.
-        problems (`list[str]`): Damage that was met and worked around while reading, one sentence each.
+        name (`str`):
+            The path, or what stands for it in messages.
+        has_video, has_audio (`bool`):
+            Which streams there are; at least one of them. The cover of a record (a picture attached to the sound) is
+            no video.
+        sound ([`SoundTracks`]):
+            Which sound track is heard.
+        problems (`list[str]`):
+            Damage that was met and worked around while reading, one sentence each.
     """
 
     def __init__(self, source: Source, max_pixels: int):
@@ -244,11 +250,14 @@ class Media:
         half their height or less blends the two fields.
 
         Args:
-            clip_seconds (`float`, *optional*, defaults to 1.5): Length of a clip.
-            fps (`float`, *optional*, defaults to 20): How often a second it is looked at.
+            clip_seconds (`float`, *optional*, defaults to 1.5):
+                Length of a clip.
+            fps (`float`, *optional*, defaults to 20):
+                How often a second it is looked at.
             size (`int`, *optional*):
                 Shortest edge to which frames are resized, keeping the displayed aspect ratio.
-            crop_size (`tuple[int, int]`, *optional*): (height, width) that is then cut out of the centre.
+            crop_size (`tuple[int, int]`, *optional*):
+                (height, width) that is then cut out of the centre.
 
         Yields:
             `torch.Tensor` (T, 3, H, W) uint8.
@@ -316,7 +325,8 @@ class Media:
         """Streams the sound in blocks, so that hours of it need little memory.
 
         Args:
-            block_seconds (`float`, *optional*, defaults to 300): Length of a block; the last one is shorter.
+            block_seconds (`float`, *optional*, defaults to 300):
+                Length of a block; the last one is shorter.
 
         Yields:
             (waveform (N,) float32 mono 16 kHz, its start in seconds on the video's clock), which is negative where
@@ -370,7 +380,8 @@ def open_media(video, max_pixels: int = MAX_PIXELS, time_limit: float | None = N
     Args:
         video (`str`, `pathlib.Path`, `bytes` or a binary file object):
             A path must lead to an existing regular file. A file object must be seekable; it stays open.
-        max_pixels (`int`, *optional*, defaults to 8192 * 4320): The largest frame that is accepted.
+        max_pixels (`int`, *optional*, defaults to 8192 * 4320):
+            The largest frame that is accepted.
         time_limit (`float`, *optional*):
             Seconds that may be spent on reading this file, whatever is done with what it gives not counted; by
             default five minutes and five times its length.

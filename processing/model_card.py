@@ -30,16 +30,24 @@ def write_model_card(
     """Writes `README.md` of a model folder.
 
     Args:
-        folder (`str` or `os.PathLike`): The saved model.
-        model ([`VideoBertForPreTraining`]): The model.
-        processor ([`VideoBertProcessor`]): Its processor.
-        results (`dict[str, float]`): Measured figures; `verb_…` and `object_…` go into the card's metadata.
-        training (`dict`): The training arguments that applied.
-        table (`str`, *optional*): The results as a markdown table, shown as they are.
+        folder (`str` or `os.PathLike`):
+            The saved model.
+        model ([`VideoBertForPreTraining`]):
+            The model.
+        processor ([`VideoBertProcessor`]):
+            Its processor.
+        results (`dict[str, float]`):
+            Measured figures; `verb_…` and `object_…` go into the card's metadata.
+        training (`dict`):
+            The training arguments that applied.
+        table (`str`, *optional*):
+            The results as a markdown table, shown as they are.
         repo_id (`str`, *optional*):
             Where it will be found; by default the folder's name. `model.push_to_hub` puts in the repository's own.
-        license (`str`, *optional*): Of the weights, in the Hub's words, such as `"apache-2.0"`; not stated by default.
-        language (`str` or `list[str]`, *optional*): Codes of what was read, such as `"en"`; not stated by default.
+        license (`str`, *optional*):
+            Of the weights, in the Hub's words, such as `"apache-2.0"`; not stated by default.
+        language (`str` or `list[str]`, *optional*):
+            Codes of what was read, such as `"en"`; not stated by default.
     """
     folder, config = Path(folder), model.config
     repo_id = repo_id or folder.name

@@ -74,7 +74,8 @@ def model_name(model) -> str | None:
     """The id or folder by which a model can be loaded again on this machine.
 
     Args:
-        model: An id, a folder, or a ready-made network or pipeline.
+        model:
+            An id, a folder, or a ready-made network or pipeline.
 
     Returns:
         `str`: The name; `None` if the model does not know where it is from.
@@ -119,8 +120,11 @@ def _saved(name: str) -> str:
     folder = Path(os.path.abspath(Path(name).expanduser()))
     if folder.parent == Path(os.path.abspath(weights_cache())):
         return folder.name
-    home = Path.home()
-    return f"~/{folder.relative_to(home).as_posix()}" if folder.is_relative_to(home) else str(folder)
+    # The home itself may be reached through a link, and a folder by the way behind it.
+    for home in (Path.home(), Path.home().resolve()):
+        if folder.is_relative_to(home):
+            return f"~/{folder.relative_to(home).as_posix()}"
+    return str(folder)
 
 
 def _local(name: str) -> str:

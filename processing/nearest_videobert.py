@@ -15,12 +15,16 @@ def nearest_child(points, node, children, penalties, longest=1.0):
     """For every point the nearest child of its node.
 
     Args:
-        points (`torch.FloatTensor` of shape `(N, D)`): The points.
-        node (`torch.LongTensor` of shape `(N,)`): Which node each one is at.
-        children (`torch.FloatTensor` of shape `(nodes, branches, D)`): The children's centroids.
-        penalties (`torch.FloatTensor` of shape `(nodes, branches)`): Half their squared lengths; infinite for children
-            that must not be chosen.
-        longest (`float`): No point is longer than this.
+        points (`torch.FloatTensor` of shape `(N, D)`):
+            The points.
+        node (`torch.LongTensor` of shape `(N,)`):
+            Which node each one is at.
+        children (`torch.FloatTensor` of shape `(nodes, branches, D)`):
+            The children's centroids.
+        penalties (`torch.FloatTensor` of shape `(nodes, branches)`):
+            Half their squared lengths; infinite for children that must not be chosen.
+        longest (`float`):
+            No point is longer than this.
 
     Returns:
         `torch.LongTensor` of shape `(N,)`: 0 ... branches - 1, the first of equally near ones. It does not depend on

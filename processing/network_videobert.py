@@ -22,8 +22,10 @@ def model_type(name: str, argument: str = "backbone") -> str | None:
     """The kind of model that a Hub id or folder holds, in transformers' words.
 
     Args:
-        name (`str`): The Hub id or folder.
-        argument (`str`, *optional*, defaults to `"backbone"`): Which argument of the processor named it, for messages.
+        name (`str`):
+            The Hub id or folder.
+        argument (`str`, *optional*, defaults to `"backbone"`):
+            Which argument of the processor named it, for messages.
 
     Returns:
         `str`: The kind; `None` where it does not say.
@@ -101,14 +103,19 @@ class Network:
     deeds go to and fro within a clip: by itself it named 29 of 100 deeds of the kitchen, this one 54.)
 
     Args:
-        name (`str`): Hub id or folder of a transformers or timm vision model or of our I3D or S3D, or
-            `torchvision/s3d`.
-        frames (`int`, *optional*): Frames of a clip that an image network looks at; 6 by default.
-        change (`bool`): Whether the vector of an image network tells how the clip changes.
-        device (`torch.device`): Where it runs.
-        dtype (`str`): Precision it runs in.
-        compile (`bool`): Whether it is compiled first, for batches of one size, which takes minutes and needs a C++
-            compiler on CPUs.
+        name (`str`):
+            Hub id or folder of a transformers or timm vision model or of our I3D or S3D, or `torchvision/s3d`.
+        frames (`int`, *optional*):
+            Frames of a clip that an image network looks at; 6 by default.
+        change (`bool`):
+            Whether the vector of an image network tells how the clip changes.
+        device (`torch.device`):
+            Where it runs.
+        dtype (`str`):
+            Precision it runs in.
+        compile (`bool`):
+            Whether it is compiled first, for batches of one size, which takes minutes and needs a C++ compiler on
+            CPUs.
 
     Raises:
         ValueError: No vision model, weights that are not there, no processor of its own, or options of an image
@@ -168,8 +175,8 @@ class Network:
         """The frames of one clip that the network looks at, prepared by its own processor.
 
         Args:
-            clip (`torch.Tensor` of shape `(frames, 3, height, width)`): Raw frames (uint8); those of a floating dtype
-                have been prepared already.
+            clip (`torch.Tensor` of shape `(frames, 3, height, width)`):
+                Raw frames (uint8); those of a floating dtype have been prepared already.
 
         Returns:
             `torch.FloatTensor` of shape `(num_frames, 3, height, width)`.

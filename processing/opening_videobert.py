@@ -34,7 +34,8 @@ class ReadingClock:
     """Counts the seconds spent inside its `with` blocks, nested ones once.
 
     Args:
-        limit (`float`): Seconds after which it has expired.
+        limit (`float`):
+            Seconds after which it has expired.
     """
 
     def __init__(self, limit: float):
@@ -66,11 +67,16 @@ class View:
     searches a file, then returns.
 
     Args:
-        file (binary file): What is read.
-        clock ([`ReadingClock`]): Tells when the time is up.
-        lock (`threading.Lock`): Of the file: frames are decoded in a thread of their own.
-        size (`int`): Bytes that are shown.
-        stamps ([`Stamps`], *optional*): Times that are shown instead of those in the file.
+        file (binary file):
+            What is read.
+        clock ([`ReadingClock`]):
+            Tells when the time is up.
+        lock (`threading.Lock`):
+            Of the file: frames are decoded in a thread of their own.
+        size (`int`):
+            Bytes that are shown.
+        stamps ([`Stamps`], *optional*):
+            Times that are shown instead of those in the file.
     """
 
     def __init__(self, file, clock: ReadingClock, lock: threading.Lock, size: int, stamps: Stamps | None = None):
@@ -108,12 +114,16 @@ class Source:
     """An untrusted file that is open: views of its bytes, a limit of time, and errors that are one sentence.
 
     Args:
-        video (`str`, `pathlib.Path`, `bytes` or a binary file object): See [`open_media`].
-        time_limit (`float`, *optional*): Seconds of reading; by default five minutes and five times its length.
+        video (`str`, `pathlib.Path`, `bytes` or a binary file object):
+            See [`open_media`].
+        time_limit (`float`, *optional*):
+            Seconds of reading; by default five minutes and five times its length.
 
     Attributes:
-        name (`str`): The path, or what stands for it in messages.
-        size (`int`): Bytes of the file.
+        name (`str`):
+            The path, or what stands for it in messages.
+        size (`int`):
+            Bytes of the file.
     """
 
     def __init__(self, video, time_limit: float | None = None):

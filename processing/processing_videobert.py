@@ -39,6 +39,7 @@ class VideoBertProcessorKwargs(ProcessingKwargs, total=False):
 NETWORKS = ("asr_model", "backbone")
 # How a network runs is a matter of the machine, not of the saved processor.
 MACHINE_OPTIONS = ("device", "dtype", "batch_size", "compile")
+HEARING_OPTIONS = ("language", "task", "engine", "device", "dtype", "batch_size")
 # Options of a standard video processor that choose frames, which here the clips do.
 UNHEEDED = {"num_frames", "do_sample_frames", "video_metadata", "return_metadata"}
 # What is given anew on loading as it is; the library would copy it, which a ready-made network may not survive.
@@ -53,12 +54,17 @@ class VideoBertProcessor(ProcessorMixin):
     Text alone needs neither speech model nor video network: both are kept by id and built at the first video.
 
     Args:
-        video_processor ([`VideoBertVideoProcessor`]): Cuts a video into clips and prepares their pixels.
-        tokenizer ([`BertTokenizer`]): The joint vocabulary of `joint_tokenizer`.
-        asr_model (`str`, *optional*): Hub id or folder of a Whisper checkpoint, or a ready pipeline of one.
-        backbone (`str`, *optional*): Network, or networks joined by `+`, on whose features the codebook was fitted:
-            ids as of [`Backbone`]; or a ready one.
-        codebook ([`VisualCodebook`], *optional*): Feature to visual id. Saved with the processor, in `codebook/`.
+        video_processor ([`VideoBertVideoProcessor`]):
+            Cuts a video into clips and prepares their pixels.
+        tokenizer ([`BertTokenizer`]):
+            The joint vocabulary of `joint_tokenizer`.
+        asr_model (`str`, *optional*):
+            Hub id or folder of a Whisper checkpoint, or a ready pipeline of one.
+        backbone (`str`, *optional*):
+            Network, or networks joined by `+`, on whose features the codebook was fitted: ids as of [`Backbone`]; or a
+            ready one.
+        codebook ([`VisualCodebook`], *optional*):
+            Feature to visual id. Saved with the processor, in `codebook/`.
         asr_options (`dict`, *optional*):
             Options of [`SpeechRecognizer`]: `language`, `task` and `engine`, and how it runs on this machine, which is
             not saved: `device`, `dtype`, `batch_size`.
@@ -158,13 +164,18 @@ class VideoBertProcessor(ProcessorMixin):
         """A new processor out of models chosen by Hub id or folder.
 
         Args:
-            text_model (`str`): A BERT checkpoint, for its WordPieces.
-            asr_model (`str`, *optional*): A Whisper checkpoint.
-            backbone (`str`, *optional*): Video or image networks, as of [`Backbone`]; each prepares the clips the way
-                its own processor says.
-            codebook ([`VisualCodebook`], *optional*): Without one, [`~VideoBertProcessor.add_codebook`] follows later.
-            asr_options (`dict`, *optional*): What the recogniser is to know besides, such as `{"language": "de"}`.
-            backbone_options (`dict`, *optional*): How the backbone runs, such as `{"dtype": "bfloat16"}`.
+            text_model (`str`):
+                A BERT checkpoint, for its WordPieces.
+            asr_model (`str`, *optional*):
+                A Whisper checkpoint.
+            backbone (`str`, *optional*):
+                Video or image networks, as of [`Backbone`]; each prepares the clips the way its own processor says.
+            codebook ([`VisualCodebook`], *optional*):
+                Without one, [`~VideoBertProcessor.add_codebook`] follows later.
+            asr_options (`dict`, *optional*):
+                What the recogniser is to know besides, such as `{"language": "de"}`.
+            backbone_options (`dict`, *optional*):
+                How the backbone runs, such as `{"dtype": "bfloat16"}`.
 
         Raises:
             ValueError: A model that cannot be found, or does not say how its clips are prepared.
@@ -201,7 +212,8 @@ class VideoBertProcessor(ProcessorMixin):
         """The joint sequence `[CLS] words [>] visual tokens [SEP]`, or of words or visual tokens alone.
 
         Args:
-            text (`str` or `list[str]`, *optional*): One text, or one for each video.
+            text (`str` or `list[str]`, *optional*):
+                One text, or one for each video.
             videos (*optional*):
                 One video or a list of them: a path, the bytes of a file, frames `(T, 3, H, W)`, or visual ids (a list
                 or 1-d array of integers, as in a row) where a video has been tokenised already. A video without any
@@ -299,12 +311,15 @@ class VideoBertProcessor(ProcessorMixin):
         """The whole way of one video: speech, clips, features, visual ids.
 
         Args:
-            video: A path or the bytes of a file.
-            video_id (`str`, *optional*): Name of the row; by default the file's name without its ending.
-            subtitles (`str`, `Path` or `list[dict]`, *optional*): What is said, instead of hearing it: see
-                [`read_subtitles`].
-            sound_track (`int`, *optional*): Which sound track is heard, counted from 0; by default the one in the
-                language of `asr_options`, else the one that players take.
+            video:
+                A path or the bytes of a file.
+            video_id (`str`, *optional*):
+                Name of the row; by default the file's name without its ending.
+            subtitles (`str`, `Path` or `list[dict]`, *optional*):
+                What is said, instead of hearing it: see [`read_subtitles`].
+            sound_track (`int`, *optional*):
+                Which sound track is heard, counted from 0; by default the one in the language of `asr_options`, else
+                the one that players take.
 
         Returns:
             `dict`: The row: `video_id, duration, clip_seconds, has_speech, sentences, visual_ids, codebook, error,
@@ -322,10 +337,14 @@ class VideoBertProcessor(ProcessorMixin):
         hours of it need little memory.
 
         Args:
-            videos (`list`): Paths or bytes.
-            video_ids (`list[str]`, *optional*): Names of the rows.
-            subtitles (`list`, *optional*): For each video its subtitles, or `None` where it is to be heard.
-            sound_track (`int`, *optional*): Which sound track is heard; see [`~VideoBertProcessor.tokenize`].
+            videos (`list`):
+                Paths or bytes.
+            video_ids (`list[str]`, *optional*):
+                Names of the rows.
+            subtitles (`list`, *optional*):
+                For each video its subtitles, or `None` where it is to be heard.
+            sound_track (`int`, *optional*):
+                Which sound track is heard; see [`~VideoBertProcessor.tokenize`].
 
         Returns:
             `list[dict]`: Rows with `features` `(clips, D)` float32 in the place of `visual_ids`.
@@ -361,11 +380,14 @@ class VideoBertProcessor(ProcessorMixin):
         """The timed sentences of one video, seconds from its first displayed frame.
 
         Args:
-            video: A path or the bytes of a file.
-            subtitles (`str`, `Path` or `list[dict]`, *optional*): What is said, instead of hearing it: see
-                [`read_subtitles`].
-            word_times (`bool`, *optional*, defaults to `False`): Whether sentences tell when each word is said.
-            sound_track (`int`, *optional*): Which sound track is heard; see [`~VideoBertProcessor.tokenize`].
+            video:
+                A path or the bytes of a file.
+            subtitles (`str`, `Path` or `list[dict]`, *optional*):
+                What is said, instead of hearing it: see [`read_subtitles`].
+            word_times (`bool`, *optional*, defaults to `False`):
+                Whether sentences tell when each word is said.
+            sound_track (`int`, *optional*):
+                Which sound track is heard; see [`~VideoBertProcessor.tokenize`].
 
         Returns:
             `list[dict]`: `{"text", "start", "end"}`, in order, not overlapping; with `word_times` also `"words"`, of
@@ -395,8 +417,10 @@ class VideoBertProcessor(ProcessorMixin):
         """Features `(clips, D)` of one video: a path, bytes, or frames `(T, 3, H, W)`.
 
         Args:
-            video: The video.
-            options: Of how it is looked at, such as `fps`, instead of the video processor's own.
+            video:
+                The video.
+            options:
+                Of how it is looked at, such as `fps`, instead of the video processor's own.
         """
         cutter = self.video_processor
         if options:
@@ -431,6 +455,7 @@ class VideoBertProcessor(ProcessorMixin):
     def _build_recognizer(self, asr_model, options) -> SpeechRecognizer:
         if asr_model is None:
             raise ValueError("The processor has no asr_model; give the id or folder of a Whisper checkpoint.")
+        self._refuse_unknown("asr_options", options, HEARING_OPTIONS)
         if not isinstance(asr_model, (str, os.PathLike)):
             self._refuse_ready_made("asr_model", options.keys() & {"device", "dtype"})
         elif options.get("engine", "transformers") == "transformers":
@@ -440,14 +465,16 @@ class VideoBertProcessor(ProcessorMixin):
     def _build_backbone(self, backbone, options) -> Backbone:
         if backbone is None:
             raise ValueError("The processor has no backbone; give the id or folder of a video network.")
-        if unknown := options.keys() - set(MACHINE_OPTIONS):
-            raise ValueError(
-                f"backbone_options hold {', '.join(sorted(unknown))}; allowed are {', '.join(MACHINE_OPTIONS)}."
-            )
+        self._refuse_unknown("backbone_options", options, MACHINE_OPTIONS)
         if not hasattr(backbone, "features"):
             return Backbone(backbone, **options)
         self._refuse_ready_made("backbone", options)
         return backbone
+
+    @staticmethod
+    def _refuse_unknown(name, options, allowed):
+        if unknown := options.keys() - set(allowed):
+            raise ValueError(f"{name} hold {', '.join(sorted(unknown))}; allowed are {', '.join(allowed)}.")
 
     @staticmethod
     def _refuse_ready_made(name, options):

@@ -26,9 +26,12 @@ class S3DConfig(PreTrainedConfig):
     """Configuration of [`S3DModel`].
 
     Args:
-        hidden_size (`int`): Width of the feature.
-        image_size (`int`): Side of the square frames, in pixels, for which features are meant.
-        num_frames (`int`): Frames in a clip.
+        hidden_size (`int`):
+            Width of the feature.
+        image_size (`int`):
+            Side of the square frames, in pixels, for which features are meant.
+        num_frames (`int`):
+            Frames in a clip.
     """
 
     model_type = "videobert_s3d"
@@ -49,7 +52,8 @@ class S3DModel(PreTrainedModel):
     """S3D without its classifier.
 
     Args:
-        config ([`S3DConfig`]): The configuration.
+        config ([`S3DConfig`]):
+            The configuration.
     """
 
     config_class = S3DConfig
@@ -87,7 +91,8 @@ class S3DModel(PreTrainedModel):
         """Features of clips.
 
         Args:
-            pixel_values (`torch.FloatTensor` of shape `(clips, frames, 3, height, width)`): Normalised frames.
+            pixel_values (`torch.FloatTensor` of shape `(clips, frames, 3, height, width)`):
+                Normalised frames.
 
         Returns:
             [`BaseModelOutputWithPooling`]: `last_hidden_state` is the last feature map `(clips, 1024, T', H', W')`,

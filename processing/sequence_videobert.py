@@ -25,7 +25,8 @@ def joint_tokenizer(text_tokenizer: BertTokenizer, codebook_size: int) -> BertTo
     Args:
         text_tokenizer ([`BertTokenizer`]):
             The tokenizer of the text checkpoint, or a joint one, whose visual tokens are replaced.
-        codebook_size (`int`): How many visual ids there are.
+        codebook_size (`int`):
+            How many visual ids there are.
 
     Returns:
         [`BertTokenizer`]: Saves and loads like any other.
@@ -65,7 +66,8 @@ def sequence_ids(tokenizer: BertTokenizer) -> dict[str, int]:
     """The ids that [`joint_sequence`] needs to know.
 
     Args:
-        tokenizer ([`BertTokenizer`]): The joint vocabulary of [`joint_tokenizer`].
+        tokenizer ([`BertTokenizer`]):
+            The joint vocabulary of [`joint_tokenizer`].
 
     Returns:
         `dict[str, int]`: `cls_id`, `join_id`, `sep_id` and `visual_token_offset`.
@@ -99,13 +101,20 @@ def joint_sequence(
     goes to the other. What is cut is cut at the end.
 
     Args:
-        text_ids (`Sequence[int]`): WordPiece ids w1 … wn without special tokens, may be empty.
-        visual_ids (`Sequence[int]`): Visual ids v1 … vm, 0 … codebook_size − 1, may be empty.
-        cls_id (`int`): Id of `[CLS]`.
-        join_id (`int`): Id of the join token `[>]`.
-        sep_id (`int`): Id of `[SEP]`.
-        visual_token_offset (`int`): Id of the first visual token; visual id i becomes `visual_token_offset + i`.
-        max_length (`int`, *optional*): Longest sequence allowed, special tokens included. `None` cuts nothing.
+        text_ids (`Sequence[int]`):
+            WordPiece ids w1 … wn without special tokens, may be empty.
+        visual_ids (`Sequence[int]`):
+            Visual ids v1 … vm, 0 … codebook_size − 1, may be empty.
+        cls_id (`int`):
+            Id of `[CLS]`.
+        join_id (`int`):
+            Id of the join token `[>]`.
+        sep_id (`int`):
+            Id of `[SEP]`.
+        visual_token_offset (`int`):
+            Id of the first visual token; visual id i becomes `visual_token_offset + i`.
+        max_length (`int`, *optional*):
+            Longest sequence allowed, special tokens included. `None` cuts nothing.
 
     Returns:
         `tuple[list[int], list[int]]`: `input_ids` and `token_type_ids` (0 language, 1 vision), equally long.

@@ -21,12 +21,16 @@ class SoundTracks:
     """The sound tracks of a file; by default the one is heard that players take.
 
     Args:
-        source ([`Source`]): The open file.
-        container (`ContainerMetadata`): What its header says.
+        source ([`Source`]):
+            The open file.
+        container (`ContainerMetadata`):
+            What its header says.
 
     Attributes:
-        languages (`list[str]`): Of each track, as the file writes it; `"und"` where it does not say.
-        chosen (`int`, *optional*): The track that is heard, counted from 0; `None` if there is none.
+        languages (`list[str]`):
+            Of each track, as the file writes it; `"und"` where it does not say.
+        chosen (`int`, *optional*):
+            The track that is heard, counted from 0; `None` if there is none.
     """
 
     def __init__(self, source: Source, container: ContainerMetadata):

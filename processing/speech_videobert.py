@@ -26,7 +26,6 @@ from transformers.utils import logging
 
 from .pieces_videobert import (
     MARGIN_SECONDS,
-    SAMPLE_RATE,
     Piece,
     cut_pieces,
     load_voice_detector,
@@ -34,6 +33,7 @@ from .pieces_videobert import (
     place_words,
 )
 from .sentences_videobert import drop_loops, make_sentences
+from .sound_videobert import SAMPLE_RATE
 
 SPEECH_TASKS = ("transcribe", "translate")
 # The most tokens that 30 seconds of English can have; a loop of invented words ends there. Other scripts take many
@@ -77,10 +77,10 @@ class SpeechRecognizer:
         task (`str`, *optional*, defaults to `"transcribe"`):
             `"translate"` writes in English what is said.
         engine (`str`, *optional*, defaults to `"transformers"`):
-            Or `"faster-whisper"` (`pip install videobert[faster-whisper]`).
+            Or `"faster-whisper"` (`pip install faster-whisper`).
 
     Raises:
-        ValueError: A language, task or engine that there is not.
+        ValueError: A language, task or engine that there is not, or a batch of nothing.
     """
 
     def __init__(
@@ -97,6 +97,8 @@ class SpeechRecognizer:
             raise ValueError(f"the speech engine is {engine!r}; it must be one of {tuple(SPEECH_ENGINES)}")
         if task not in SPEECH_TASKS:
             raise ValueError(f"the task is {task!r}; it must be one of {SPEECH_TASKS}")
+        if batch_size < 1:
+            raise ValueError(f"the batch_size of speech is {batch_size}; it must be at least 1")
         self.asr_model = asr_model
         self.device, self.dtype, self.batch_size = device, dtype, batch_size
         self.language, self.task = language_code(language), task
@@ -402,7 +404,7 @@ def faster_whisper_engine(recognizer: SpeechRecognizer) -> Callable:
     try:
         from faster_whisper import WhisperModel
     except ImportError as error:
-        raise ImportError("this engine needs faster-whisper: pip install videobert[faster-whisper]") from error
+        raise ImportError("this engine needs faster-whisper: pip install faster-whisper") from error
     model = recognizer.asr_model
     if isinstance(model, (str, os.PathLike)):
         kind, _, number = str(recognizer.device or "auto").partition(":")

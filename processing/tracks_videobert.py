@@ -18,7 +18,8 @@ def sound_languages(view) -> list[str]:
     """The languages of the sound tracks of an MP4 or Matroska file, in its order, as it writes them (`"eng"`).
 
     Args:
-        view (binary file): The file.
+        view (binary file):
+            The file.
 
     Returns:
         `list[str]`: `"und"` for a track that does not say; nothing at all for other kinds of file.

@@ -32,8 +32,10 @@ class Stamps:
     """Times of display and decoding that replace those in a file.
 
     Args:
-        places (`np.ndarray`): Where each of them begins in the file, ascending `(N,)`.
-        fields (`np.ndarray`): Their five bytes, `(N, 5)` uint8.
+        places (`np.ndarray`):
+            Where each of them begins in the file, ascending `(N,)`.
+        fields (`np.ndarray`):
+            Their five bytes, `(N, 5)` uint8.
     """
 
     def __init__(self, places: np.ndarray, fields: np.ndarray):

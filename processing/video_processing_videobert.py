@@ -32,8 +32,10 @@ class VideoBertVideoProcessor(BaseVideoProcessor):
     (B, T, C, H, W); called on a path, it first samples the whole video at `fps`.
 
     Args:
-        clip_seconds (`float`, *optional*, defaults to 1.5): Length of a clip in seconds.
-        kwargs: Those of every video processor: `fps`, `size`, `crop_size`, `image_mean`, `image_std`, …
+        clip_seconds (`float`, *optional*, defaults to 1.5):
+            Length of a clip in seconds.
+        kwargs:
+            Those of every video processor: `fps`, `size`, `crop_size`, `image_mean`, `image_std`, …
     """
 
     resample = PILImageResampling.BILINEAR
@@ -78,9 +80,11 @@ class VideoBertVideoProcessor(BaseVideoProcessor):
         """Streams the clips of one video, prepared for the video network; only one is in memory at a time.
 
         Args:
-            video: A path, bytes, an open binary file, what `open_media` returned, or all frames of a video as an array
-                or tensor (T, C, H, W) or (T, H, W, C).
-            video_fps (`float`, *optional*): Frames a second of an array; by default those of the processor.
+            video:
+                A path, bytes, an open binary file, what `open_media` returned, or all frames of a video as an array or
+                tensor (T, C, H, W) or (T, H, W, C).
+            video_fps (`float`, *optional*):
+                Frames a second of an array; by default those of the processor.
 
         Yields:
             `torch.FloatTensor` of shape `(frames_per_clip, 3, height, width)`.

@@ -80,9 +80,12 @@ def check_record(folder: Path, asked: dict) -> None:
         `ValueError`: It was fitted in another way; the message tells then and now.
     """
     before = read_json(folder / CONFIG_NAME) | read_record(folder)
-    unequal = {name: (before[name], value) for name, value in asked.items() if before.get(name, value) != value}
-    if unequal:
-        kind = "features" if [*unequal] == ["features"] else "settings"
+    changes = [
+        f"{name} {before[name]!r}, not with {value!r}"
+        for name, value in asked.items()
+        if before.get(name, value) != value
+    ]
+    if changes:
         raise ValueError(
-            f"{folder} holds a codebook of other {kind} (then, now): {unequal}; ask for the same, or use another one."
+            f"The codebook in {folder} was fitted with {', '.join(changes)}; ask for the same, or use another folder."
         )

@@ -114,7 +114,8 @@ def clips_to_fit(shards: Path, rows: Mapping[str, int], held_out_share: float | 
     if not any(clips.values()):
         errors = [error for path in source.paths for error in read_shard(path, ["error"])["error"].to_pylist()]
         first = next((f" The first error: {errors[row]}" for row in rows.values() if errors[row]), "")
-        raise ValueError(f"None of {len(rows)} videos gave a feature to fit a codebook on.{first}")
+        seen = f"{len(chosen)} videos" + ("" if held_out_share is None else " that are not held out")
+        raise ValueError(f"None of {seen} gave a feature to fit a codebook on.{first}")
     if sum(clips.values()) > CLIPS_IN_MEMORY:
         return source
     features = torch.cat([block for piece in range(source.num_pieces) for block in source.read(piece)])

@@ -42,7 +42,10 @@ def read_rows(path: str | PathLike) -> Dataset:
     """
     path = Path(path)
     if (path / "dataset_info.json").is_file():
-        return datasets.load_from_disk(str(path))
+        try:
+            return datasets.load_from_disk(str(path))
+        except (ValueError, KeyError, TypeError) as error:  # of JSON and of Arrow, which do not name their file
+            raise ValueError(f"{path} is damaged: it is no saved datasets.Dataset ({error}).") from error
     files = [path] if path.suffix == ".parquet" else sorted(path.glob("*.parquet"))
     if not files:
         raise ValueError(f"{path} holds no rows; allowed is a saved datasets.Dataset, or a folder or file of Parquet.")

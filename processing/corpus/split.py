@@ -44,6 +44,9 @@ def rows_to_fit(shards: Shards, rows: Mapping[str, int], held_out_share: float |
 
     Returns:
         `dict[str, int]`: Of `rows` those that may be seen.
+
+    Raises:
+        `ValueError`: All of them are held out.
     """
     if held_out_share is None:
         return dict(rows)
@@ -54,6 +57,11 @@ def rows_to_fit(shards: Shards, rows: Mapping[str, int], held_out_share: float |
             break
         count *= 4
     held_out = held_out_ids([*readable, *ordered[count:]], held_out_share)
+    if rows and held_out.issuperset(rows):
+        raise ValueError(
+            f"All of {len(rows)} videos are held out, and none is left to fit a codebook on: a share of "
+            f"{held_out_share} was asked for, which holds out 2 at least. Add videos or take a smaller share."
+        )
     return {name: row for name, row in rows.items() if name not in held_out}
 
 

@@ -42,7 +42,7 @@ def test_pools_pad_as_the_original(kernel, stride, shape):
     assert torch.equal(MaxPool(kernel, stride)(x), expected)
 
 
-def test_i3d_sees_the_frames_of_a_file_as_before(i3d, silent_video):  # noqa: F811
+def test_i3d_sees_the_frames_of_a_file_as_before(i3d, silent_video):
     """Raw frames of a processor of today, and frames that an older saved processor normalises, give one feature."""
     raw = VideoBertVideoProcessor(**load_preprocessing(i3d))
     prepared = VideoBertVideoProcessor(size={"shortest_edge": 160}, crop_size={"height": 160, "width": 160})
@@ -52,7 +52,7 @@ def test_i3d_sees_the_frames_of_a_file_as_before(i3d, silent_video):  # noqa: F8
     assert features.shape == (3, 1024)
 
 
-def test_batches_do_not_matter_and_no_clip_is_no_feature(saved, clips):  # noqa: F811
+def test_batches_do_not_matter_and_no_clip_is_no_feature(saved, clips):
     stream = [clip for _ in range(3) for clip in clips][:5]
     features = [Backbone(saved("videomae"), "cpu", batch_size=size).features(iter(stream)) for size in (1, 2, 8)]
     torch.testing.assert_close(features[0], features[1])
@@ -60,7 +60,7 @@ def test_batches_do_not_matter_and_no_clip_is_no_feature(saved, clips):  # noqa:
     assert Backbone(saved("videomae"), "cpu").features([]).shape == (0, 24)
 
 
-def test_a_compiled_backbone_sees_batches_of_one_size(saved, clips):  # noqa: F811
+def test_a_compiled_backbone_sees_batches_of_one_size(saved, clips):
     """A smaller last batch would be compiled anew, for minutes: it is filled up, without more features."""
     stream, seen = [*clips, *clips, clips[1]], []
     backbone = Backbone(saved("videomae"), "cpu", batch_size=3)
@@ -73,7 +73,7 @@ def test_a_compiled_backbone_sees_batches_of_one_size(saved, clips):  # noqa: F8
     assert seen == [3, 3]
 
 
-def test_prepared_clips_pass_as_they_are(saved):  # noqa: F811
+def test_prepared_clips_pass_as_they_are(saved):
     """A floating clip is the network's own pixels already."""
     prepared = torch.randn(2, 30, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
@@ -86,7 +86,7 @@ def test_prepared_clips_pass_as_they_are(saved):  # noqa: F811
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
-def test_half_precision_is_near(saved, clips, dtype):  # noqa: F811
+def test_half_precision_is_near(saved, clips, dtype):
     for name in ("videomae", "vit"):
         whole = Backbone(saved(name), "cpu").features(clips)
         half = Backbone(saved(name), "cpu", dtype=dtype).features(clips)
@@ -97,7 +97,7 @@ def test_half_precision_is_near(saved, clips, dtype):  # noqa: F811
 # --- joined ----------------------------------------------------------------------------------------------------------
 
 
-def test_joined_networks_by_hand(saved, clips):  # noqa: F811
+def test_joined_networks_by_hand(saved, clips):
     """Each brought to unit length, side by side, in the order of the id."""
     parts = [Backbone(name, "cpu").features(clips) for name in (saved("timesformer"), f"{saved('convnext')}:frames=3")]
     backbone = Backbone(f"{saved('timesformer')}+{saved('convnext')}:frames=3", "cpu")
@@ -106,7 +106,7 @@ def test_joined_networks_by_hand(saved, clips):  # noqa: F811
     torch.testing.assert_close(backbone.features(clips), expected)
 
 
-def test_clips_are_cut_for_the_network_that_wants_most(saved, i3d):  # noqa: F811
+def test_clips_are_cut_for_the_network_that_wants_most(saved, i3d):
     """Frames are decoded once, raw, as large as the largest wish."""
     wishes = load_preprocessing(f"{saved('vit')}+{saved('videomae')}")
     assert wishes["size"] == {"shortest_edge": 36} and wishes["crop_size"] == {"height": 36, "width": 36}
@@ -116,7 +116,7 @@ def test_clips_are_cut_for_the_network_that_wants_most(saved, i3d):  # noqa: F81
     assert clip.shape == (30, 3, 36, 36) and clip.dtype == torch.uint8
 
 
-def test_a_joined_backbone_survives_saving(saved, silent_video, tiny_text_model, tmp_path):  # noqa: F811
+def test_a_joined_backbone_survives_saving(saved, silent_video, tiny_text_model, tmp_path):
     """The id is a string of the saved processor, which finds the same features of a file when loaded again."""
     backbone = f"{saved('videomae')}+{saved('vit')}:frames=4,change"
     codebook = fit_codebook(torch.randn(60, 72, generator=torch.Generator().manual_seed(0)), 2, 3, progress=False)
@@ -130,7 +130,7 @@ def test_a_joined_backbone_survives_saving(saved, silent_video, tiny_text_model,
     assert again(videos=silent_video)["input_ids"].shape == (1, 5)
 
 
-def test_a_backbone_may_be_given_ready_made(saved, silent_video, tiny_text_model, tmp_path):  # noqa: F811
+def test_a_backbone_may_be_given_ready_made(saved, silent_video, tiny_text_model, tmp_path):
     """It is used as it is and saved by its id; its features may be learned from."""
     backbone = Backbone(saved("vit"), "cpu", batch_size=1)
     processor = VideoBertProcessor.from_models(tiny_text_model, backbone=backbone)
@@ -146,7 +146,7 @@ def test_a_backbone_may_be_given_ready_made(saved, silent_video, tiny_text_model
 
 
 @pytest.fixture
-def spoiled(saved, tmp_path):  # noqa: F811
+def spoiled(saved, tmp_path):
     """A network whose vectors are not numbers."""
     model = tr.VideoMAEModel.from_pretrained(saved("videomae"))
     model.encoder.layer[0].output.dense.bias.data.fill_(torch.nan)
@@ -155,7 +155,7 @@ def spoiled(saved, tmp_path):  # noqa: F811
     return str(tmp_path)
 
 
-def test_features_that_are_no_numbers_are_named(spoiled, clips, silent_video, tiny_text_model):  # noqa: F811
+def test_features_that_are_no_numbers_are_named(spoiled, clips, silent_video, tiny_text_model):
     with pytest.raises(FeatureError, match="of clip 0 holds NaN or infinity; .* precision"):
         Backbone(spoiled, "cpu").features(clips)
     row = VideoBertProcessor.from_models(tiny_text_model, backbone=spoiled).describe([silent_video])[0]
@@ -189,7 +189,7 @@ def test_read_ahead_keeps_order_and_its_bound():
     assert threads() == []
 
 
-def test_what_goes_wrong_while_decoding_is_raised_to_the_caller(saved, clips):  # noqa: F811
+def test_what_goes_wrong_while_decoding_is_raised_to_the_caller(saved, clips):
     def stream():
         yield clips[0]
         raise OSError("the disk is gone")
@@ -199,7 +199,7 @@ def test_what_goes_wrong_while_decoding_is_raised_to_the_caller(saved, clips):  
     assert threads() == []
 
 
-def test_no_thread_is_left_when_the_network_fails(saved, clips):  # noqa: F811
+def test_no_thread_is_left_when_the_network_fails(saved, clips):
     """An endless stream is not read on behind the back of a caller who got an error."""
     backbone = Backbone(saved("videomae"), "cpu", batch_size=1)
 

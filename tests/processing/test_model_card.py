@@ -51,24 +51,32 @@ def test_card_tells_parts_and_figures(tmp_path):
     assert card.data.license is None and card.data.language is None and card.data.eval_results is None
 
 
-@pytest.mark.parametrize("before", ["", "Somebody's own words, written on the Hub."])
-def test_a_push_keeps_the_card(tmp_path, monkeypatch, before):
-    """The folder's card goes along with its model, under the repository's name; the library put an empty form there.
-    What somebody wrote on the Hub stays."""
-    pushed = {}
+@pytest.fixture
+def pushed(monkeypatch):
+    """What is pushed, text of the card included; `"on the Hub"` says which card is there before."""
+    pushed = {"on the Hub": ""}
 
     def create_commit(operations, **_):
         pushed.update({one.path_in_repo: str(one.path_or_fileobj) for one in operations})
         pushed["README.md"] = Path(pushed["README.md"]).read_text(encoding="utf-8")
 
     def repository_card(*_, **__):
-        return ModelCard(before) if before else ModelCard.from_template(ModelCardData(library_name="transformers"))
+        form = ModelCard.from_template(ModelCardData(library_name="transformers"))
+        return ModelCard(pushed["on the Hub"]) if pushed["on the Hub"] else form
 
     api = SimpleNamespace(
         create_repo=lambda repo_id, **_: SimpleNamespace(repo_id=repo_id), create_commit=create_commit
     )
     monkeypatch.setattr(hub, "hf_api", lambda: api)
     monkeypatch.setattr(hub, "create_and_tag_model_card", repository_card)
+    return pushed
+
+
+@pytest.mark.parametrize("before", ["", "Somebody's own words, written on the Hub."])
+def test_a_push_keeps_the_card(tmp_path, pushed, before):
+    """The folder's card goes along with its model, under the repository's name; the library put an empty form there.
+    What somebody wrote on the Hub stays."""
+    pushed["on the Hub"] = before
     tiny_model(VideoBertForMaskedLM).save_pretrained(tmp_path)
     (tmp_path / "README.md").write_text(
         '# kitchen\n\nmodel = Auto.from_pretrained("kitchen", trust_remote_code=True)\n'
@@ -76,3 +84,11 @@ def test_a_push_keeps_the_card(tmp_path, monkeypatch, before):
     VideoBertForMaskedLM.from_pretrained(tmp_path).push_to_hub("me/chef")
     ours = '# kitchen\n\nmodel = Auto.from_pretrained("me/chef", trust_remote_code=True)\n'
     assert pushed["README.md"].endswith(before or ours) and "model.safetensors" in pushed
+
+
+def test_a_model_of_no_folder_takes_no_card_along(tmp_path, pushed, monkeypatch):
+    """One that was made and pushed at once took the README of the folder where the program ran."""
+    (tmp_path / "README.md").write_text("My diary.")
+    monkeypatch.chdir(tmp_path)
+    tiny_model(VideoBertForMaskedLM).push_to_hub("me/chef")
+    assert "diary" not in pushed["README.md"]

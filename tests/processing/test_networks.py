@@ -60,7 +60,7 @@ def test_image_network_equals_itself(name, saved, clips):
 
 @pytest.fixture(scope="session")
 def timm_folder(tmp_path_factory):
-    pytest.importorskip("timm", reason="timm is not installed (pip install videobert[timm])")
+    pytest.importorskip("timm", reason="timm is not installed (pip install timm)")
     folder = tmp_path_factory.mktemp("timm")
     pixels = {"input_size": (3, 32, 32), "crop_pct": 0.8, "mean": (0.2, 0.3, 0.4), "std": (0.5, 0.6, 0.7)}
     config = tr.TimmWrapperConfig(architecture="test_efficientnet", pretrained_cfg=pixels)
@@ -188,6 +188,10 @@ def test_names_by_hand(tmp_path, monkeypatch):
     assert saved_name(joined) == "~/i3d:frames=3,change+facebook/dinov2-base:change+s3d"
     assert local_name(saved_name(joined)) == joined
     assert public_name("~/elsewhere/eyes") == "eyes"  # of another machine
+    (tmp_path / "home").symlink_to(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))  # and a folder named by the way behind it
+    assert saved_name(tmp_path / "i3d") == saved_name(tmp_path / "home" / "i3d") == "~/i3d"
+    monkeypatch.setenv("HOME", str(tmp_path))
     ready = SimpleNamespace(model=SimpleNamespace(name_or_path=str(tmp_path / "i3d")))
     assert public_name(ready) == "i3d" and saved_name(ready) == "~/i3d"
     assert public_name(object()) is None and local_name(None) is None

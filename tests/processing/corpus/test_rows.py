@@ -70,3 +70,13 @@ def test_a_damaged_file_of_rows_is_named(tmp_path):
     path.write_bytes(path.read_bytes()[:-50])
     with pytest.raises(ValueError, match=rf"{path.name} cannot be read as a Parquet file"):
         read_rows(tmp_path / "ids")
+
+
+@pytest.mark.parametrize("name", ["dataset_info.json", "state.json", "*.arrow"])
+def test_damaged_rows_are_named(tmp_path, name):
+    """The libraries tell a line and a column, or a number of bytes, but not of which of a user's folders."""
+    Dataset.from_list(made((1.5, "a"))).save_to_disk(tmp_path / "rows")
+    (path,) = (tmp_path / "rows").glob(name)
+    path.write_bytes(path.read_bytes()[:9])
+    with pytest.raises(ValueError, match="rows is damaged: it is no saved datasets.Dataset"):
+        read_rows(tmp_path / "rows")
