@@ -260,3 +260,23 @@ def evaluate_alignment(
             figures[f"regression_auc_{kind}"] = area_under_curve(product_regression(known, examples), labels)
     aucs = [figures[name] for name in figures if name.startswith("alignment_auc_")]
     return figures | ({"alignment_auc": min(aucs)} if aucs else {})
+
+
+def alignment_table(figures: Mapping[str, float]) -> str:
+    """The figures of [`evaluate_alignment`] as a markdown table."""
+    scores = {
+        "alignment_auc": "`[CLS]`, AUC",
+        "alignment_accuracy": "`[CLS]`, right",
+        "likelihood_gain_auc": "the cloze's likelihood gain, AUC",
+        "regression_auc": "regression over words × visual ids, AUC",
+        "alignment_pairs": "texts",
+    }
+    kinds = [kind for kind in KINDS if f"alignment_auc_{kind}" in figures]
+    lines = ["| | " + " | ".join(f"against {kind.replace('_', ' ')}" for kind in kinds) + " |"]
+    lines.append("|---" * (len(kinds) + 1) + "|")
+    for score, name in scores.items():
+        cells = [figures[f"{score}_{kind}"] for kind in kinds if f"{score}_{kind}" in figures]
+        if cells:
+            shown = [f"{cell:.3f}" if isinstance(cell, float) else str(cell) for cell in cells]
+            lines.append(f"| {name} | " + " | ".join(shown) + " |")
+    return "\n".join(lines)
