@@ -19,7 +19,7 @@ from endings import end_in_a_sentence
 
 from modeling_videobert import VideoBertForPreTraining
 from processing import VideoBertProcessor
-from processing.corpus import read_rows
+from processing.corpus import check_rows, read_rows
 from processing.evaluation import evaluate_actions, read_truth, results_table, step_segments
 
 
@@ -38,10 +38,14 @@ def main() -> None:
 
     model = VideoBertForPreTraining.from_pretrained(args.model)
     processor = VideoBertProcessor.from_pretrained(args.model)
-    segments = step_segments(read_rows(args.corpus), read_truth(args.truth))
-    train_segments = None
-    if args.train_corpus:
-        train_segments = step_segments(read_rows(args.train_corpus), read_truth(args.train_truth))
+
+    def read_segments(corpus: Path, truth: Path) -> list[dict]:
+        rows = read_rows(corpus)
+        check_rows(rows, processor)
+        return step_segments(rows, read_truth(truth))
+
+    segments = read_segments(args.corpus, args.truth)
+    train_segments = read_segments(args.train_corpus, args.train_truth) if args.train_corpus else None
     results = evaluate_actions(model, processor, segments, args.batch_size, train_segments)
     print(f"{results['num_segments']} steps, ranked among all {model.config.text_vocab_size} words, in per cent\n")
     print(results_table(results))

@@ -40,8 +40,8 @@ from datasets import Dataset
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from codebook_pictures import middle_frames, plot_gallery, plot_report
 from endings import end_in_a_sentence
+from pictures.codebook import middle_frames, plot_gallery, plot_report
 
 from processing.codebook import check_record, codebook_report, fit_codebook, load_codebook
 from processing.codebook.feature_shards import FeatureShards, find_shards, read_shard, rows_by_video
@@ -103,12 +103,12 @@ def open_features(shards: list[Path], test_share: float) -> tuple[FeatureShards,
     rows = rows_by_video(shards)
     if rows is None:
         return FeatureShards(shards), None
-    clip_length(shards)
+    clip_seconds_of(shards)
     fitted = rows_to_fit(shards, rows, test_share or None)
     return FeatureShards(shards, rows=list(fitted.values())), list(rows.values())
 
 
-def clip_length(shards: list[Path]) -> float:
+def clip_seconds_of(shards: list[Path]) -> float:
     """Seconds of a clip, as the rows say it, in which all of them must agree."""
     rows = [read_shard(path, ["video_id", "clip_seconds"]) for path in find_shards(shards)]
     return shared_value(Dataset(pa.concat_tables(rows, promote_options="default")), "clip_seconds")
@@ -170,7 +170,7 @@ def report(
 def show_tokens(codebook: VisualCodebook, source: FeatureShards, options: argparse.Namespace) -> None:
     """Draws the gallery, and gives the codebook its frames if they are wanted."""
     videos = find_videos(options.videos)
-    seconds = clip_length(source.paths)
+    seconds = clip_seconds_of(source.paths)
     clips = nearest_clips(codebook, source, COLUMNS)
     if not any(clip[0] in videos for found in clips.values() for clip in found):
         (video_id, _), *_ = next(iter(clips.values()))

@@ -61,8 +61,8 @@ class VideoBertConfig(BertConfig):
     """
 
     model_type = "videobert"
-    # Scalars among the outputs, which transformers' Trainer would take for predictions.
-    keys_to_ignore_at_inference = ["cloze_loss", "alignment_loss"]
+    # Losses among the outputs, which transformers' Trainer would take for predictions.
+    keys_to_ignore_at_inference = ["cloze_loss", "alignment_loss", "objectives", "objective_hits"]
 
     vocab_size: int | None = None
     text_vocab_size: int = 30522

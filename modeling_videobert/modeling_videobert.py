@@ -6,14 +6,12 @@ they do there. Added are the joint vocabulary, the two objectives, packed rows, 
 only what the loss asks for.
 """
 
-import re
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from torch import nn
 from torch.nn import functional as F
-from transformers import AutoConfig, BertForPreTraining, BertModel, BertPreTrainedModel
+from transformers import BertModel
 from transformers.masking_utils import create_bidirectional_mask, packed_sequence_mask_function
 from transformers.modeling_outputs import (
     BaseModelOutputWithPoolingAndCrossAttentions,
@@ -24,12 +22,11 @@ from transformers.processing_utils import Unpack
 from transformers.utils import ModelOutput, TransformersKwargs
 from transformers.utils.generic import can_return_tuple
 
-from .cloze_videobert import IGNORED, VideoBertClozeHead, check_ids, check_labels
+from .cloze_videobert import CLOZE_OBJECTIVES, IGNORED, VideoBertClozeHead, check_ids, check_labels
 from .configuration_videobert import VideoBertConfig
-from .text_start_videobert import copy_text_weights, text_fields, visual_rows
+from .pretrained_videobert import VideoBertPreTrainedModel
 
 VISION = 1
-EMPTY_CARD = "[More Information Needed]"  # what the library's form for a model card is full of
 
 
 @dataclass
@@ -47,6 +44,11 @@ class VideoBertForPreTrainingOutput(ModelOutput):
             `None` in training with sparse prediction.
         alignment_logits (`torch.Tensor` of shape (B, 2)):
             Column 1 for "belong together".
+        objectives (`dict[str, tuple[torch.Tensor, torch.Tensor]]`, *optional*):
+            By name (`text_cloze`, `visual_cloze`, `alignment`; those that have labels) the loss summed over what this
+            call was asked, and how much that was. Without weights and gradients: what is learned from is `loss`.
+        objective_hits (`dict[str, torch.Tensor]`, *optional*):
+            By name how many answers were right; `None` in training, where not all scores are computed.
         hidden_states (`tuple(torch.Tensor)`, *optional*):
             One (B, L, H) a layer and the embeddings, if asked for.
         attentions (`tuple(torch.Tensor)`, *optional*):
@@ -58,6 +60,8 @@ class VideoBertForPreTrainingOutput(ModelOutput):
     alignment_loss: torch.Tensor | None = None
     logits: torch.Tensor | None = None
     alignment_logits: torch.Tensor | None = None
+    objectives: dict[str, tuple[torch.Tensor, torch.Tensor]] | None = None
+    objective_hits: dict[str, torch.Tensor] | None = None
     hidden_states: tuple[torch.Tensor, ...] | None = None
     attentions: tuple[torch.Tensor, ...] | None = None
 
@@ -77,127 +81,14 @@ def positions_in_sequence(sequence_ids: torch.Tensor) -> torch.Tensor:
     return index - torch.where(starts, index, 0).cummax(dim=1).values
 
 
-class VideoBertPreTrainedModel(BertPreTrainedModel):
-    """Loading, saving and the start from text, common to all VideoBERT models."""
+def _first_tokens(sequence_ids: torch.Tensor) -> torch.Tensor:
+    """Where each packed example begins: (B, L)."""
+    return (positions_in_sequence(sequence_ids) == 0) & (sequence_ids > 0)
 
-    config: VideoBertConfig
-    config_class = VideoBertConfig
-    base_model_prefix = "videobert"
-    # Without BERT's own entry for the embeddings: FSDP shards each of these by itself, but a tied table belongs to the
-    # vocabulary head too.
-    _no_split_modules = ["BertLayer"]
-    # Loaded for one task, a model leaves out the heads of others, which is no news. What is missing is always told.
-    _keys_to_ignore_on_load_unexpected = [r"^(cloze_head|alignment_head|classifier)\.", r"pooler\."]
 
-    def tie_weights(self, *args, **kwargs):
-        """Tie, then freeze: the last step after weights are made or loaded, and loading forgets what was frozen."""
-        super().tie_weights(*args, **kwargs)
-        if self.config.freeze_input_embeddings:
-            self.get_input_embeddings().weight.requires_grad_(False)
-
-    @classmethod
-    def from_text_checkpoint(
-        cls,
-        checkpoint: str,
-        codebook_size: int | None = None,
-        centroids: torch.Tensor | None = None,
-        freeze_input_embeddings: bool = True,
-        **config_kwargs,
-    ):
-        """Start from a text BERT (paper, section 4.3): on text alone, the hidden states are the checkpoint's own.
-
-        Words, positions, layers, pooler and, where the checkpoint has one, the masked-word head are taken over. The
-        visual tokens get rows behind the words; `[>]` takes the place of `[unused0]`; the alignment head is new.
-
-        Args:
-            checkpoint (`str`):
-                Hub id or folder of any BERT, with or without heads.
-            codebook_size (`int`, *optional*):
-                Number of visual tokens; without `centroids` their rows are random.
-            centroids (`torch.Tensor` of shape (codebook_size, D), *optional*):
-                See [`visual_rows`].
-            freeze_input_embeddings (`bool`, *optional*, defaults to `True`):
-                The paper's choice; see [`VideoBertConfig`].
-            config_kwargs:
-                Fields of [`VideoBertConfig`] to set.
-
-        Returns:
-            a model of this class, in evaluation mode and float32.
-
-        Raises:
-            ValueError: The checkpoint is no BERT; `codebook_size` and `centroids` are both missing, or disagree.
-        """
-        model_type = AutoConfig.from_pretrained(checkpoint).model_type
-        if model_type != "bert":
-            raise ValueError(f"{checkpoint} is a {model_type!r} checkpoint; allowed is 'bert'.")
-        if centroids is None and codebook_size is None:
-            raise ValueError("codebook_size and centroids are both None; one of them must say how many visual tokens.")
-        if centroids is not None and codebook_size not in (None, len(centroids)):
-            raise ValueError(f"codebook_size is {codebook_size}, but there are {len(centroids)} centroids.")
-
-        source = BertForPreTraining.from_pretrained(checkpoint, dtype=torch.float32)
-        words = source.get_input_embeddings().weight.data
-        if centroids is None:
-            centroids = torch.randn(codebook_size, words.shape[1])
-        config = VideoBertConfig(
-            **(text_fields(source.config) | config_kwargs),
-            text_vocab_size=len(words),
-            codebook_size=len(centroids),
-            freeze_input_embeddings=freeze_input_embeddings,
-        )
-        model = cls(config).eval()
-        copy_text_weights(model, source, visual_rows(centroids, words))
-        return model
-
-    def _upload_modified_files(self, working_dir, repo_id, *args, **kwargs):
-        """A push brings the card of the folder that the model is from; the library would leave an empty form."""
-        card, pushed = Path(self.name_or_path) / "README.md", Path(working_dir) / "README.md"
-        # A model that was not loaded is from no folder; an empty name would be the one where the program runs.
-        if (
-            self.name_or_path
-            and card.is_file()
-            and (not pushed.is_file() or EMPTY_CARD in pushed.read_text(encoding="utf-8"))
-        ):
-            # What the card's code loads is what the repository is called.
-            text = re.sub(
-                r'from_pretrained\("[^"]*"', f'from_pretrained("{repo_id}"', card.read_text(encoding="utf-8")
-            )
-            pushed.write_text(text, encoding="utf-8")
-        return super()._upload_modified_files(working_dir, repo_id, *args, **kwargs)
-
-    def token_types(self, input_ids: torch.LongTensor) -> torch.LongTensor:
-        """What the ids tell of token types: 1 for visual tokens, 0 for all others, `[MASK]` among them."""
-        first = self.config.visual_token_offset
-        return ((input_ids >= first) & (input_ids < first + self.config.codebook_size)).long()
-
-    def resize_token_embeddings(self, *args, **kwargs) -> nn.Module:
-        """As in transformers. Rows go at the end, and with them the last visual tokens."""
-        embeddings = super().resize_token_embeddings(*args, **kwargs)
-        left = self.config.vocab_size - self.config.visual_token_offset
-        self.config.codebook_size = min(self.config.codebook_size, left)
-        return embeddings
-
-    def get_position_embeddings(self) -> nn.Embedding:
-        """The table of positions, (max_position_embeddings, H)."""
-        return self.base_model.embeddings.position_embeddings
-
-    def resize_position_embeddings(self, new_num_position_embeddings: int) -> None:
-        """Change how many tokens a sequence may have. Old positions stay, further ones start random.
-
-        Args:
-            new_num_position_embeddings (`int`):
-                The new `config.max_position_embeddings`.
-        """
-        embeddings, old = self.base_model.embeddings, self.get_position_embeddings().weight
-        new = nn.Embedding(new_num_position_embeddings, old.shape[1], device=old.device, dtype=old.dtype)
-        self._init_weights(new)
-        kept = min(new_num_position_embeddings, len(old))
-        with torch.no_grad():
-            new.weight[:kept] = old[:kept]
-        embeddings.position_embeddings = new
-        places = torch.arange(new_num_position_embeddings, device=old.device).unsqueeze(0)
-        embeddings.position_ids, embeddings.token_type_ids = places, torch.zeros_like(places)
-        self.config.max_position_embeddings = new_num_position_embeddings
+def _at_least_one(count: torch.Tensor | int) -> torch.Tensor | int:
+    """A divisor: where nothing is asked the loss is 0, not NaN."""
+    return count.clamp_min(1) if isinstance(count, torch.Tensor) else max(1, count)
 
 
 class VideoBertModel(VideoBertPreTrainedModel, BertModel):
@@ -310,8 +201,8 @@ class VideoBertForPreTraining(VideoBertPreTrainedModel):
     """
 
     _tied_weights_keys = {"cloze_head.decoder.weight": "videobert.embeddings.word_embeddings.weight"}
-    # transformers' Trainer counts predicted tokens but not pairs; it shall average its micro-batches. `pretrain.py`
-    # counts both.
+    # transformers' Trainer counts predicted tokens but not pairs; it shall average its micro-batches. A loop of one's
+    # own counts with `count_objectives`.
     accepts_loss_kwargs = False
 
     def __init__(self, config: VideoBertConfig):
@@ -338,27 +229,24 @@ class VideoBertForPreTraining(VideoBertPreTrainedModel):
         sequence_ids: torch.LongTensor | None = None,
         labels: torch.LongTensor | None = None,
         alignment_labels: torch.LongTensor | None = None,
-        num_items_in_batch: torch.Tensor | int | None = None,
-        num_alignments_in_batch: torch.Tensor | int | None = None,
+        objective_counts: dict[str, torch.Tensor | int] | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> tuple[torch.Tensor] | VideoBertForPreTrainingOutput:
         """
         Args:
             input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds, sequence_ids:
-                as in [`VideoBertModel.forward`].
+                As in [`VideoBertModel.forward`].
             labels (`torch.LongTensor` of shape (B, L), *optional*):
                 Hidden token ids, −100 where nothing is asked.
             alignment_labels (`torch.LongTensor` of shape (B,), *optional*):
                 1 text and video belong together, 0 they do not, −100 not asked. For packed rows (B, L): the label at
                 each example's first token.
-            num_items_in_batch (`int`, *optional*):
-                predicted tokens in all micro-batches of this step, so that their sum divides right; those of this call
-                if not given.
-            num_alignments_in_batch (`int`, *optional*):
-                The same for examples asked about alignment.
+            objective_counts (`dict[str, torch.Tensor]`, *optional*):
+                What [`~VideoBertForPreTraining.count_objectives`] counts in all micro-batches of this step together,
+                so that their sum divides right; what this call is asked if not given.
 
         Returns:
-            [`VideoBertForPreTrainingOutput`]: with packed rows, `alignment_logits` has one line for each example.
+            [`VideoBertForPreTrainingOutput`]: With packed rows, `alignment_logits` has one line for each example.
         """
         outputs = self.videobert(
             input_ids=input_ids,
@@ -370,31 +258,64 @@ class VideoBertForPreTraining(VideoBertPreTrainedModel):
             **kwargs,
         )
         hidden_states, pooled = outputs.last_hidden_state, outputs.pooler_output
+        labels, alignment_labels = self._asked(labels, alignment_labels, input_ids, sequence_ids)
         if sequence_ids is not None:
-            first = (positions_in_sequence(sequence_ids) == 0) & (sequence_ids > 0)
+            first = _first_tokens(sequence_ids)
             pooled = self.videobert.pooler(hidden_states[first].unsqueeze(1))
-            alignment_labels = None if alignment_labels is None else alignment_labels[first]
         alignment_logits = self.alignment_head(pooled)
 
-        if labels is not None and not self.config.joint_cloze:
-            labels = self._without_joint_examples(labels, input_ids, sequence_ids)
-        logits, cloze_loss = self.cloze_head.logits_and_loss(hidden_states, labels, num_items_in_batch)
-        loss, alignment_loss = cloze_loss, None
+        cloze = self.cloze_head.answer(hidden_states, labels)
+        objectives, hits = dict(cloze.objectives), dict(cloze.hits)
         if alignment_labels is not None:
-            if num_alignments_in_batch is None:
-                num_alignments_in_batch = (alignment_labels != IGNORED).sum().clamp_min(1)
-            alignment_loss = self._summed_alignment(alignment_logits, alignment_labels) / num_alignments_in_batch
+            alignment_total = self._summed_alignment(alignment_logits, alignment_labels)
+            objectives["alignment"] = alignment_total.detach(), (alignment_labels != IGNORED).sum()
+            hits["alignment"] = (alignment_logits.argmax(dim=-1) == alignment_labels).sum()
+        counts = objective_counts or {name: count for name, (_, count) in objectives.items()}
+        loss = cloze_loss = alignment_loss = None
+        if cloze.total is not None:
+            # Every predicted token weighs the same, whichever modality it is of: one mean over both.
+            loss = cloze_loss = cloze.total / _at_least_one(sum(counts[name] for name in CLOZE_OBJECTIVES))
+        if alignment_labels is not None:
+            alignment_loss = alignment_total / _at_least_one(counts["alignment"])
             weighted = self.config.alignment_weight * alignment_loss
             loss = weighted if loss is None else loss + weighted
         return VideoBertForPreTrainingOutput(
             loss=loss,
             cloze_loss=cloze_loss,
             alignment_loss=alignment_loss,
-            logits=logits,
+            logits=cloze.logits,
             alignment_logits=alignment_logits,
+            objectives=objectives or None,
+            objective_hits=None if self.training else hits or None,
             hidden_states=outputs.hidden_states,
             attentions=outputs.attentions,
         )
+
+    def count_objectives(self, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """
+        Count what a batch asks, without computing anything on it.
+
+        Args:
+            batch (`dict[str, torch.Tensor]`):
+                Arguments of `forward`.
+
+        Returns:
+            `dict[str, torch.Tensor]`: By name of the objective, for those that have labels.
+        """
+        names = ("labels", "alignment_labels", "input_ids", "sequence_ids")
+        labels, alignment_labels = self._asked(*(batch.get(name) for name in names))
+        counts = {} if labels is None else self.cloze_head.count(labels)
+        if alignment_labels is not None:
+            counts["alignment"] = (alignment_labels != IGNORED).sum()
+        return counts
+
+    def _asked(self, labels, alignment_labels, input_ids, sequence_ids):
+        """The labels that count: no cloze in joint examples where it is off, one alignment label an example."""
+        if labels is not None and not self.config.joint_cloze:
+            labels = self._without_joint_examples(labels, input_ids, sequence_ids)
+        if alignment_labels is not None and sequence_ids is not None:
+            alignment_labels = alignment_labels[_first_tokens(sequence_ids)]
+        return labels, alignment_labels
 
     def _summed_alignment(self, logits, labels):
         check_labels("alignment_labels", labels, logits.shape[:1], 2)
@@ -453,8 +374,11 @@ class VideoBertForMaskedLM(VideoBertPreTrainedModel):
         Args:
             input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds, sequence_ids:
                 As in [`VideoBertModel.forward`].
-            labels, num_items_in_batch:
+            labels (`torch.LongTensor` of shape (B, L), *optional*):
                 As in [`VideoBertForPreTraining.forward`].
+            num_items_in_batch (`int`, *optional*):
+                Predicted tokens in all micro-batches of this step, so that their sum divides right, as transformers'
+                Trainer counts them; those of this call if not given.
 
         Returns:
             [`~transformers.modeling_outputs.MaskedLMOutput`]: `loss` and `logits` (B, L, vocab_size), which are `None`
@@ -469,9 +393,12 @@ class VideoBertForMaskedLM(VideoBertPreTrainedModel):
             sequence_ids=sequence_ids,
             **kwargs,
         )
-        logits, loss = self.cloze_head.logits_and_loss(outputs.last_hidden_state, labels, num_items_in_batch)
+        cloze, loss = self.cloze_head.answer(outputs.last_hidden_state, labels), None
+        if labels is not None:
+            count = (labels != IGNORED).sum() if num_items_in_batch is None else num_items_in_batch
+            loss = cloze.total / _at_least_one(count)
         return MaskedLMOutput(
-            loss=loss, logits=logits, hidden_states=outputs.hidden_states, attentions=outputs.attentions
+            loss=loss, logits=cloze.logits, hidden_states=outputs.hidden_states, attentions=outputs.attentions
         )
 
 

@@ -13,7 +13,7 @@ settings.register_profile("fuzz", deadline=None, max_examples=3000, print_blob=T
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
 
 ROOT = Path(__file__).resolve().parents[1]
-pytest_plugins = ["support.spelled_speech", "support.tiny_networks", "support.tiny_processor"]
+pytest_plugins = ["support.spelled_speech", "support.tiny_networks", "support.tiny_processor", "support.tiny_run"]
 # Nothing in the tests may reach for a hub; weights come from packages.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")

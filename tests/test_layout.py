@@ -20,13 +20,12 @@ ROOMS = {
     "corpus": {"travelling", "codebook"},
     "training_data": {"travelling", "corpus"},
     "evaluation": {"travelling", "corpus", "training_data"},
-    "model_card": {"travelling", "corpus"},
+    "model_card": {"travelling"},
 }
 MAX_LINES = 500
 # These are asking to be two. The list only shrinks.
 TOO_LONG = {
     "benchmarks/speech.py",
-    "modeling_videobert/modeling_videobert.py",
     "tests/processing/test_media.py",
 }
 NAMED_FILE = re.compile(r"\b(?:modeling_videobert|processing|examples|benchmarks|tests|docs)/[\w/-]+\.(?:py|md|png)\b")

@@ -1,11 +1,12 @@
 """What a trained model is worth. The model is an argument, never an import."""
 
 from .actions import best_words, evaluate_actions, results_table
-from .alignment import alignment, evaluate_alignment, likelihood_gain
+from .alignment import alignment, alignment_table, evaluate_alignment, likelihood_gain
 from .truth import read_truth, step_segments
 
 __all__ = [
     "alignment",
+    "alignment_table",
     "best_words",
     "evaluate_actions",
     "evaluate_alignment",

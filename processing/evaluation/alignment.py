@@ -14,7 +14,7 @@ import torch
 from torch.nn import functional as F
 
 from ..sequence_videobert import IGNORED
-from ..training_data import AlignmentPairs, SegmentDataset
+from ..training_data import AlignmentPairs, SegmentDataset, row_segments
 from .controls import fit_linear
 
 # The false video: of another video, or another place of the same one.
@@ -41,10 +41,12 @@ def alignment_pairs(rows: Sequence[Mapping], processor, same_video_share: float,
     Returns:
         `list[dict]`: 2 N examples, those of a text side by side, `alignment_label` 1 and 0.
     """
+    settings = {name: segments[name] for name in ("trailing_seconds", "silence_tokens") if name in segments}
+    if not any(one.text and one.visual_ids for row in rows for one in row_segments(row, **settings)):
+        return []
     data = SegmentDataset(
         rows,
         processor.tokenizer,
-        processor.visual_token_offset,
         mixture={"video_text": 1.0},
         pairs=AlignmentPairs(share=1.0, same_video_share=same_video_share),
         max_step=1,
@@ -258,3 +260,23 @@ def evaluate_alignment(
             figures[f"regression_auc_{kind}"] = area_under_curve(product_regression(known, examples), labels)
     aucs = [figures[name] for name in figures if name.startswith("alignment_auc_")]
     return figures | ({"alignment_auc": min(aucs)} if aucs else {})
+
+
+def alignment_table(figures: Mapping[str, float]) -> str:
+    """The figures of [`evaluate_alignment`] as a markdown table."""
+    scores = {
+        "alignment_auc": "`[CLS]`, AUC",
+        "alignment_accuracy": "`[CLS]`, right",
+        "likelihood_gain_auc": "the cloze's likelihood gain, AUC",
+        "regression_auc": "regression over words × visual ids, AUC",
+        "alignment_pairs": "texts",
+    }
+    kinds = [kind for kind in KINDS if f"alignment_auc_{kind}" in figures]
+    lines = ["| | " + " | ".join(f"against {kind.replace('_', ' ')}" for kind in kinds) + " |"]
+    lines.append("|---" * (len(kinds) + 1) + "|")
+    for score, name in scores.items():
+        cells = [figures[f"{score}_{kind}"] for kind in kinds if f"{score}_{kind}" in figures]
+        if cells:
+            shown = [f"{cell:.3f}" if isinstance(cell, float) else str(cell) for cell in cells]
+            lines.append(f"| {name} | " + " | ".join(shown) + " |")
+    return "\n".join(lines)

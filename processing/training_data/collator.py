@@ -59,11 +59,7 @@ class VideoBertDataCollator:
 
     Args:
         tokenizer (`PreTrainedTokenizerBase`):
-            Gives `[MASK]`, `[PAD]`, the special tokens and the words.
-        visual_token_offset (`int`):
-            Id of the first visual token.
-        codebook_size (`int`):
-            Number of visual tokens.
+            The joint vocabulary, as of [`joint_tokenizer`], whose last tokens are the visual ones.
         language_probability (`float`, *optional*, defaults to 0.15):
             Share of the words to predict.
         vision_probability (`float`, *optional*, defaults to 0.15):
@@ -76,15 +72,13 @@ class VideoBertDataCollator:
             `"padded"`, `"packed"` or `"flat"`.
 
     Raises:
-        ValueError: A probability is not between 0 and 1, the layout is unknown, or the tokenizer's vocabulary is not
-            the one of the model.
+        ValueError: A probability is not between 0 and 1, the layout is unknown, or the tokenizer knows no visual
+            tokens.
     """
 
     def __init__(
         self,
         tokenizer,
-        visual_token_offset: int,
-        codebook_size: int,
         language_probability: float = 0.15,
         vision_probability: float = 0.15,
         joint_cloze: bool = True,
@@ -96,16 +90,12 @@ class VideoBertDataCollator:
                 raise ValueError(f"{name}_probability is {value}; allowed is more than 0 and less than 1.")
         if layout not in LAYOUTS:
             raise ValueError(f"layout is {layout!r}; allowed are {', '.join(LAYOUTS)}.")
-        if (size := visual_token_offset + codebook_size) != len(tokenizer):
-            raise ValueError(
-                f"The tokenizer has {len(tokenizer)} tokens; {codebook_size} visual tokens from id "
-                f"{visual_token_offset} on need {size}."
-            )
         self.mask_id, self.pad_id = tokenizer.mask_token_id, tokenizer.pad_token_id
-        self.special_ids = np.unique([*tokenizer.all_special_ids, sequence_ids(tokenizer)["join_id"]])
+        known = sequence_ids(tokenizer)
+        self.special_ids = np.unique([*tokenizer.all_special_ids, known["join_id"]])
+        self.visual_ids = np.arange(known["visual_token_offset"], len(tokenizer))
         words = [word for token, word in tokenizer.get_vocab().items() if not token.startswith("[unused")]
-        self.word_ids = np.setdiff1d([word for word in words if word < visual_token_offset], self.special_ids)
-        self.visual_ids = np.arange(visual_token_offset, visual_token_offset + codebook_size)
+        self.word_ids = np.setdiff1d([word for word in words if word < self.visual_ids[0]], self.special_ids)
         self.probabilities = np.array([language_probability, vision_probability])
         self.joint_cloze, self.pad_to_multiple_of, self.layout = joint_cloze, pad_to_multiple_of, layout
 

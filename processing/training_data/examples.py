@@ -34,9 +34,7 @@ class SegmentDataset(Dataset):
         rows (`Sequence[Mapping]`):
             Rows, e.g. a `datasets.Dataset`; those that hold nothing give no example.
         tokenizer (`PreTrainedTokenizerBase`):
-            A BERT tokenizer that knows `[>]`.
-        visual_token_offset (`int`):
-            Id of the first visual token.
+            The joint vocabulary, as of [`joint_tokenizer`].
         mixture (`Mapping[str, float]`, *optional*, defaults to `DEFAULT_MIXTURE`):
             Weights of the regimes `text`, `video`, `video_text`. A segment without words or without visual tokens uses
             the regimes it allows; one that allows none is left out.
@@ -66,7 +64,6 @@ class SegmentDataset(Dataset):
         self,
         rows: Sequence[Mapping],
         tokenizer,
-        visual_token_offset: int,
         mixture: Mapping[str, float] | None = None,
         pairs: AlignmentPairs | None = None,
         max_length: int = 128,
@@ -77,7 +74,7 @@ class SegmentDataset(Dataset):
         silence_tokens: int = 16,
         seed: int = 0,
     ):
-        self.rows, self.tokenizer, self.visual_token_offset = rows, tokenizer, visual_token_offset
+        self.rows, self.tokenizer = rows, tokenizer
         self.weights = _checked_mixture(DEFAULT_MIXTURE if mixture is None else mixture)
         self.pairs = AlignmentPairs() if pairs is None else pairs
         self.max_length, self.max_joined, self.max_step = max_length, max_joined, max_step

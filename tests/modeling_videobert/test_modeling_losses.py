@@ -10,7 +10,7 @@ from support.tiny_videobert import MASK, joint_example, masked, padded, tiny_mod
 from transformers import Trainer, TrainingArguments
 
 from modeling_videobert import VideoBertForMaskedLM, VideoBertForPreTraining, VideoBertForVideoClassification
-from modeling_videobert.cloze_videobert import summed_cross_entropy
+from modeling_videobert.cloze_videobert import token_cross_entropy
 
 SHAPES = [(4, 5), (6, 0), (0, 7), (3, 9)]
 
@@ -66,6 +66,40 @@ def test_alignment_loss_by_hand():
     batch = padded([joint_example(3, 3, torch.Generator().manual_seed(0)) for _ in range(4)])
     loss = model(**batch, alignment_labels=torch.tensor([1, 1, 0, -100])).alignment_loss
     assert loss.item() == pytest.approx(-(2 * math.log(3 / 4) + math.log(1 / 4)) / 3, abs=1e-6)
+
+
+@pytest.mark.parametrize("options", [{}, {"predict_within_modality": True}, {"text_cloze_weight": 3.0}])
+def test_objectives_are_what_the_definition_gives(batch, options):
+    """Each objective's summed loss, count and right answers, counted by hand from the scores; training gives the same
+    sums without the scores, and the weights of the total do not change them."""
+    model = tiny_model(VideoBertForPreTraining, **options)
+    output, expected = model(**batch), {}
+    for name, start, stop in (("text_cloze", 0, 120), ("visual_cloze", 120, 160)):
+        asked = (batch["labels"] >= start) & (batch["labels"] < stop)
+        scores, target = output.logits[asked].double(), batch["labels"][asked]
+        if model.config.predict_within_modality:
+            scores, target = scores[:, start:stop], target - start
+        losses = -scores.log_softmax(-1).gather(1, target[:, None])
+        expected[name] = losses.sum(), len(target), (scores.argmax(1) == target).sum()
+    judged = batch["alignment_labels"] != -100
+    scores, target = output.alignment_logits[judged].double(), batch["alignment_labels"][judged]
+    losses = -scores.log_softmax(-1).gather(1, target[:, None])
+    expected["alignment"] = losses.sum(), 2, (scores.argmax(1) == target).sum()
+    training = model.train()(**batch)
+    assert training.objective_hits is None and training.objectives.keys() == expected.keys()
+    for name, (total, count, right) in expected.items():
+        for objectives in (output.objectives, training.objectives):
+            assert objectives[name][0].item() == pytest.approx(total.item(), rel=1e-5)
+            assert objectives[name][1] == count == model.count_objectives(batch)[name]
+        assert output.objective_hits[name] == right
+
+
+def test_count_of_joint_examples_without_their_cloze(batch):
+    """What the model does not ask is not counted: else the loss would be divided by too much."""
+    model = tiny_model(VideoBertForPreTraining, joint_cloze=False)
+    counted, asked = model.count_objectives(batch), model(**batch).objectives
+    assert {name: int(count) for name, count in counted.items()} == {name: int(n) for name, (_, n) in asked.items()}
+    assert counted["text_cloze"] < tiny_model(VideoBertForPreTraining).count_objectives(batch)["text_cloze"]
 
 
 def test_total_is_the_weighted_sum(batch):
@@ -155,12 +189,11 @@ def test_gradient_accumulation_divides_right(cut, seed):
     whole = masked(padded([joint_example(2 + n, 8 - n, generator) for n in range(6)]), 0.3, generator)
     whole["alignment_labels"] = torch.tensor([1, -100, 0, 1, -100, -100])
     model = tiny_model(VideoBertForPreTraining).train()
-    counts = {
-        "num_items_in_batch": (whole["labels"] != -100).sum().clamp_min(1),
-        "num_alignments_in_batch": 3,
-    }
     parts = [{name: value[piece] for name, value in whole.items()} for piece in (slice(0, cut), slice(cut, 6))]
-    total = sum(model(**part, **counts).loss for part in parts)
+    first, second = (model.count_objectives(part) for part in parts)
+    counts = {name: first[name] + second[name] for name in first}
+    assert counts == model.count_objectives(whole) and counts["alignment"] == 3
+    total = sum(model(**part, objective_counts=counts).loss for part in parts)
     assert total.item() == pytest.approx(model(**whole).loss.item(), abs=1e-5)
 
 
@@ -199,8 +232,9 @@ def test_fused_loss_of_many_tokens_in_half_precision(dtype):
     weight, bias = torch.randn(12000, 16, generator=generator).to(dtype), torch.zeros(12000, dtype=dtype)
     target = torch.randint(12000, (7000,), generator=generator)
     expected = torch.nn.functional.cross_entropy(hidden_states.float() @ weight.float().T, target).item()
-    found = summed_cross_entropy(hidden_states, weight, bias, target).item() / len(target)
-    assert found == pytest.approx(expected, rel=1e-3)
+    total, losses = token_cross_entropy(hidden_states, weight, bias, target, torch.ones(len(target)))
+    assert total.item() / len(target) == pytest.approx(expected, rel=1e-3)
+    assert losses.mean().item() == pytest.approx(expected, rel=1e-3)
 
 
 def test_loss_is_not_causal():

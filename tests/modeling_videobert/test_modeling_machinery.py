@@ -14,6 +14,7 @@ from modeling_videobert import (
     VideoBertForVideoClassification,
     VideoBertModel,
 )
+from modeling_videobert.cloze_videobert import FusedCrossEntropy
 
 
 @pytest.fixture
@@ -66,14 +67,14 @@ def test_autocast(batch, sparse, dtype):
 
 
 def test_autocast_reaches_the_fused_loss(batch, monkeypatch):
-    """Autocast does not know torch's fused loss; left alone, the largest product of the step would stay in float32."""
-    fused, dtypes = torch.nn.functional.linear_cross_entropy, set()
+    """Autocast does not know the fused loss; left alone, the largest product of the step would stay in float32."""
+    fused, dtypes = FusedCrossEntropy.apply, set()
 
-    def spy(hidden_states, weight, target, linear_bias, **options):
-        dtypes.update((hidden_states.dtype, weight.dtype, linear_bias.dtype))
-        return fused(hidden_states, weight, target, linear_bias=linear_bias, **options)
+    def spy(hidden_states, weight, bias, *others):
+        dtypes.update((hidden_states.dtype, weight.dtype, bias.dtype))
+        return fused(hidden_states, weight, bias, *others)
 
-    monkeypatch.setattr(torch.nn.functional, "linear_cross_entropy", spy)
+    monkeypatch.setattr(FusedCrossEntropy, "apply", spy)
     model = tiny_model(VideoBertForPreTraining).train()
     with torch.autocast("cpu", dtype=torch.bfloat16):
         model(**batch)

@@ -28,10 +28,11 @@ def batches():
 
 def step(model, own, processes=1):
     """One step over this process's batches, each token weighing the same in all; gradients are averaged at the end."""
-    tokens = sum(int((batch["labels"] != -100).sum()) for batch in batches())
+    counted = [model.count_objectives(batch) for batch in batches()]
+    counts = {name: sum(one[name] for one in counted) for name in counted[0]}
     optimizer = torch.optim.SGD(model.parameters(), lr=LEARNING_RATE)
     for batch in own:
-        loss = model(**batch, num_items_in_batch=tokens, num_alignments_in_batch=4).loss
+        loss = model(**batch, objective_counts=counts).loss
         (loss * processes).backward()
     optimizer.step()
 

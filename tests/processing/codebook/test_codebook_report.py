@@ -181,6 +181,6 @@ def test_features_of_other_clips_are_not_fitted_together(tmp_path):
     script = importlib.import_module("fit_codebook")
     one = write_shards(made_features(60), tmp_path / "one", shards=1)
     other = write_shards(made_features(60), tmp_path / "other", shards=1, clip_seconds=3.0)
-    assert script.clip_length([other]) == 3.0
+    assert script.clip_seconds_of([other]) == 3.0
     with pytest.raises(ValueError, match="Rows of different clip_seconds cannot be used together: v000 has 1.5 and"):
         script.open_features([one, other], 0.1)

@@ -204,9 +204,10 @@ def test_steps_take_the_clips_whose_middle_they_hold():
 
 def test_command_line(tmp_path, monkeypatch, capsys):
     """A saved model, rows and truth on disk give the table and the JSON file, and the keys have their fixed names."""
-    rows = cooking_rows()
+    processor = tiny_processor()
+    rows = [one | {"codebook": processor.codebook.fingerprint} for one in cooking_rows()]
     tiny_model().save_pretrained(tmp_path / "model")
-    tiny_processor().save_pretrained(tmp_path / "model")
+    processor.save_pretrained(tmp_path / "model")
     corpus, truth = save_rows(rows, tmp_path), save_truth(cooking_truth(rows), tmp_path)
     options = ["--model", tmp_path / "model", "--corpus", corpus, "--truth", truth, "--output", tmp_path / "out.json"]
     options += ["--train_corpus", corpus, "--train_truth", truth]
@@ -220,6 +221,18 @@ def test_command_line(tmp_path, monkeypatch, capsys):
     # Every verb and object has a token of its own in these rows, which the probe has seen.
     assert results["verb_top1_token_probe"] > 0.9 and results["object_top1_token_probe"] > 0.9
     assert results["verb_top1_chance"] == 1 / len(VERBS) and results["object_top1_chance"] == 1 / len(OBJECTS)
+
+
+def test_rows_of_another_codebook_are_refused(tmp_path, monkeypatch):
+    """Their visual ids mean other clips; figures of them would be about nothing."""
+    tiny_model().save_pretrained(tmp_path)
+    tiny_processor().save_pretrained(tmp_path)
+    rows = save_rows([one | {"codebook": "another"} for one in cooking_rows()], tmp_path)
+    truth = save_truth(cooking_truth(cooking_rows()), tmp_path)
+    options = ["--model", tmp_path, "--corpus", rows, "--truth", truth]
+    monkeypatch.setattr("sys.argv", ["classify_actions.py", *map(str, options)])
+    with pytest.raises(ValueError, match="The rows have codebook"):
+        main()
 
 
 def test_a_model_that_says_nothing_earns_nothing():

@@ -1,5 +1,6 @@
 """Alignment: both scores are those of the model, and the figures say what the scores are worth."""
 
+import json
 import math
 
 import numpy as np
@@ -7,11 +8,12 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from score_alignment import main
 from sklearn.metrics import roc_auc_score
-from support.tiny_rows import CODEBOOK_SIZE, OFFSET, cooking_rows, row, tiny_processor
+from support.tiny_rows import CODEBOOK_SIZE, OFFSET, cooking_rows, row, save_rows, tiny_processor
 
 from modeling_videobert import VideoBertConfig, VideoBertForPreTraining
-from processing.evaluation import alignment, evaluate_alignment, likelihood_gain
+from processing.evaluation import alignment, alignment_table, evaluate_alignment, likelihood_gain
 from processing.evaluation.alignment import GROUPS, alignment_pairs, area_under_curve, product_regression
 
 MASK, JOIN, SEP = 6, 1, 5
@@ -117,3 +119,32 @@ def test_all_figures_are_there(model):
     assert "likelihood_gain_auc_other_video" not in evaluate_alignment(
         model, tiny_processor(), cooking_rows(), gain=False
     )
+
+
+def test_table_shows_what_was_measured():
+    """A kind without pairs and a score that was not wanted have no cells."""
+    figures = {"alignment_auc_other_video": 0.9, "alignment_accuracy_other_video": 0.8}
+    assert alignment_table(figures).splitlines() == [
+        "| | against other video |",
+        "|---|---|",
+        "| `[CLS]`, AUC | 0.900 |",
+        "| `[CLS]`, right | 0.800 |",
+    ]
+
+
+def test_rows_without_speech_have_no_pairs(model):
+    """Nothing is asked of them, and nothing is made up."""
+    assert evaluate_alignment(model, tiny_processor(), [row("a", [], 20)]) == {}
+
+
+def test_script_scores_a_saved_model(model, tmp_path, monkeypatch, capsys):
+    """A saved model and rows on disk give the table and the JSON file."""
+    processor = tiny_processor()
+    model.save_pretrained(tmp_path)
+    processor.save_pretrained(tmp_path)
+    rows = save_rows([one | {"codebook": processor.codebook.fingerprint} for one in cooking_rows()], tmp_path)
+    options = ["--model", tmp_path, "--corpus", rows, "--max_length", 96, "--output", tmp_path / "out.json"]
+    monkeypatch.setattr("sys.argv", ["score_alignment.py", *map(str, options)])
+    main()
+    assert "| the cloze's likelihood gain, AUC |" in capsys.readouterr().out
+    assert 0 < json.loads((tmp_path / "out.json").read_text())["alignment_auc"] < 1

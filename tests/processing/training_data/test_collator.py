@@ -19,7 +19,7 @@ MASK, PAD = 6, 0
 
 
 def collator(**options):
-    return VideoBertDataCollator(tiny_tokenizer(), OFFSET, CODEBOOK_SIZE, **options)
+    return VideoBertDataCollator(tiny_tokenizer(), **options)
 
 
 def item(words, vision, alignment_label=1, index=0, masked=True):
@@ -129,7 +129,7 @@ def test_fault_padding_counted_in_the_loss():
 
 def test_masking_depends_on_no_neighbour():
     """An example is masked alike alone, in a batch, and in another order; in another epoch differently."""
-    data = SegmentDataset(cooking_rows(), tiny_tokenizer(), OFFSET, pairs=AlignmentPairs(share=0), seed=3)
+    data = SegmentDataset(cooking_rows(), tiny_tokenizer(), pairs=AlignmentPairs(share=0), seed=3)
     masking = collator(language_probability=0.3, vision_probability=0.3)
     batch = masking([data[index] for index in range(len(data))])
     backwards = masking([data[index] for index in reversed(range(len(data)))])
@@ -198,15 +198,6 @@ def test_layouts_hold_the_same_examples():
     assert len(collator(layout="packed")([examples])["input_ids"]) < len(examples)
 
 
-@pytest.mark.parametrize("offset, size", [(OFFSET - 3, CODEBOOK_SIZE), (OFFSET, CODEBOOK_SIZE + 1)])
-def test_another_vocabulary_is_refused(offset, size):
-    """Random visual tokens would be drawn that the tokenizer, and so the model, does not have."""
-    with pytest.raises(
-        ValueError, match=f"has {OFFSET + CODEBOOK_SIZE} tokens; {size} visual tokens from id {offset} on"
-    ):
-        VideoBertDataCollator(tiny_tokenizer(), offset, size)
-
-
 def test_bad_batches_and_layouts_are_named():
     """One clear sentence each."""
     with pytest.raises(ValueError, match="The batch holds 0 examples"):
@@ -220,7 +211,7 @@ def test_the_trainer_of_transformers_takes_them_as_they_are(tmp_path, layout):
     """With its default arguments it drops what the model's forward does not name, such as the seed of the masking."""
     sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
     config = VideoBertConfig(**sizes, text_vocab_size=OFFSET, codebook_size=CODEBOOK_SIZE)
-    data = SegmentDataset(cooking_rows(), tiny_tokenizer(), OFFSET)
+    data = SegmentDataset(cooking_rows(), tiny_tokenizer())
     trainer = Trainer(
         VideoBertForPreTraining(config),
         TrainingArguments(tmp_path, max_steps=2, use_cpu=True, report_to="none"),

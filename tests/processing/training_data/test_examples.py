@@ -17,7 +17,7 @@ NO_PAIRS = AlignmentPairs(share=0)
 
 
 def dataset(rows, **options):
-    return SegmentDataset(rows, tiny_tokenizer(), OFFSET, **options)
+    return SegmentDataset(rows, tiny_tokenizer(), **options)
 
 
 def examples_of(data, epochs=1):

@@ -5,49 +5,51 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import matplotlib
+from matplotlib import pyplot as plt
 
-matplotlib.use("Agg")
-from matplotlib import pyplot as plt  # noqa: E402
+from processing.media_videobert import open_media
 
-from processing.media_videobert import open_media  # noqa: E402
-
+plt.switch_backend("Agg")  # pictures go into files
 FRAME_SIZE = 96
 
 
 def plot_losses(history: Sequence[Mapping], held_out: Sequence[Mapping], path: str | Path) -> None:
-    """
-    Draw the losses on the training examples beside those on held-out ones, and the held-out accuracies.
+    """Draw the losses on the training examples beside those on held-out ones, and the held-out accuracies.
 
     Args:
         history (`Sequence[Mapping]`):
-            `step`, `cloze_loss`, `alignment_loss`.
+            Lines with `step` and `{objective}_loss`.
         held_out (`Sequence[Mapping]`):
-            `step` and the figures of `training.evaluate`.
+            Lines with `step` and the figures on held-out examples: those that end in `_loss` stand left, shares such
+            as accuracies and AUC right.
         path (`str` or `Path`):
             Where the PNG goes.
     """
     figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4), layout="constrained")
-    for name in ("cloze_loss", "alignment_loss"):
-        left.plot([one["step"] for one in history], [one[name] for one in history], label=f"training {name}")
-    for axes, figures in ((left, "loss"), (right, "accuracy")):
-        for task in ("text", "visual", "alignment"):
-            points = [(one["step"], one[f"{task}_{figures}"]) for one in held_out if f"{task}_{figures}" in one]
-            if points:
-                axes.plot(*zip(*points, strict=True), "o--", label=f"held-out {task} {figures}")
+    _draw_curves(left, history, "_loss", "-", "training ")
+    _draw_curves(left, held_out, "_loss", "o--", "held-out ")
+    for ending in ("_accuracy", "_auc"):
+        _draw_curves(right, held_out, ending, "o--", "held-out ")
+    for axes in (left, right):
         axes.set_xlabel("step")
         axes.set_ylim(bottom=0)
         axes.grid(alpha=0.3)
         axes.legend(fontsize="small")
     left.set_title("losses (nats)")
-    right.set_title("accuracies on held-out videos")
+    right.set_title("figures on held-out videos")
     figure.savefig(path, dpi=120)
     plt.close(figure)
 
 
+def _draw_curves(axes, lines: Sequence[Mapping], ending: str, style: str, prefix: str) -> None:
+    """A curve for each figure whose name has this ending."""
+    for name in sorted({name for line in lines for name in line if name.endswith(ending)}):
+        points = [(line["step"], line[name]) for line in lines if name in line]
+        axes.plot(*zip(*points, strict=True), style, label=f"{prefix}{name.replace('_', ' ')}")
+
+
 def plot_timeline(row: Mapping, filled: Sequence[Mapping], path: str | Path, video=None) -> None:
-    """
-    Draw one video over time: frames, visual tokens, sentences, and the words the model fills in.
+    """Draw one video over time: frames, visual tokens, sentences, and the words the model fills in.
 
     Args:
         row (`Mapping`):

@@ -15,7 +15,7 @@ from PIL import Image
 
 from processing.codebook_videobert import VisualCodebook
 
-pictures, script = importlib.import_module("codebook_pictures"), importlib.import_module("fit_codebook")
+pictures, script = importlib.import_module("pictures.codebook"), importlib.import_module("fit_codebook")
 LEVELS = {"a": (20, 100, 180), "b": (40, 120, 200)}  # grey of the clips of each video
 
 

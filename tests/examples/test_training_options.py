@@ -1,0 +1,107 @@
+"""Options: whose word counts, and that nothing that is given is ignored without a word."""
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+from training.options import KITCHEN, parse_options
+
+CONFIGS = KITCHEN.parent
+ROWS = ["--corpus=rows", "--processor=folder"]
+
+
+def test_rows_that_contradict_are_refused(capsys):
+    """Rows mean nothing without the processor that made them."""
+    with pytest.raises(SystemExit):
+        parse_options(["--corpus", "rows"])
+    assert "--corpus needs --processor" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("source", ["", "--corpus rows --processor folder"])
+@pytest.mark.parametrize("option", ["--language de", "--asr_engine faster-whisper", "--subtitles none"])
+def test_options_of_hearing_without_videos_are_refused(source, option, capsys):
+    """Neither the kitchen nor rows are heard with them; nobody should believe that they were."""
+    with pytest.raises(SystemExit):
+        parse_options([*source.split(), *option.split()])
+    assert f"{option.split()[0]} is about how --videos are heard" in capsys.readouterr().err
+
+
+def test_defaults_are_the_paper_s_and_the_kitchen_has_its_own():
+    """The recipe's numbers where it gives them; the embedded default learns in minutes."""
+    paper, kitchen = parse_options(ROWS), parse_options([])
+    assert (paper.optimisation.max_steps, paper.optimisation.batch_size) == (500_000, 128)
+    assert (paper.optimisation.learning_rate, paper.models.levels, paper.models.branches) == (1e-5, 4, 12)
+    assert paper.models.freeze_input_embeddings and paper.segments.max_step == 5
+    assert (kitchen.optimisation.max_steps, kitchen.optimisation.learning_rate) == (750, 5e-4)
+    assert not kitchen.models.freeze_input_embeddings and kitchen.objectives.mixture == [0.1, 0.1, 0.8]
+
+
+def test_command_line_stands_above_the_file_and_the_file_above_the_kitchen(tmp_path):
+    """And a number that YAML reads as a word (`1e-3`) is a number all the same."""
+    path = tmp_path / "options.yaml"
+    path.write_text("learning_rate: 1e-3\nmax_steps: 7\njoint_cloze: false\nmixture: [1, 2, 3]\nlanguage: null\n")
+    options = parse_options([f"--config={path}", "--max_steps=9"])
+    assert (options.optimisation.learning_rate, options.optimisation.max_steps) == (1e-3, 9)
+    assert options.objectives.mixture == [1.0, 2.0, 3.0] and options.objectives.joint_cloze is False
+    assert options.segments.max_length == 96
+
+
+def test_a_json_file_may_name_the_source(tmp_path):
+    """Then the kitchen's values do not apply."""
+    path = tmp_path / "options.json"
+    path.write_text(json.dumps({"corpus": "rows", "processor": "folder"}))
+    options = parse_options([f"--config={path}"])
+    assert options.data.corpus == Path("rows") and options.segments.max_length == 512
+    assert options.running.output_dir == Path("runs/rows")
+
+
+@pytest.mark.parametrize(
+    "text, complaint",
+    [
+        ("nonsense: 3", "holds 'nonsense', which is no option"),
+        ("- max_steps", "holds a list; allowed is a mapping"),
+        ("max_steps: [", "cannot be read"),
+        ("max_steps: many", "invalid int value: 'many'"),
+        ("layout: round", "invalid choice: 'round'"),
+        ("batch_size: 0", "--batch_size is 0; it must be at least 1"),
+        ("mixture: [1, 2]", "--mixture has 2 numbers"),
+        ("early_stopping: 3", "--early_stopping needs --metric_for_best_model"),
+    ],
+)
+def test_a_file_is_checked_as_the_command_line_is(tmp_path, capsys, text, complaint):
+    """A misspelt option in a file must not train another model for a week."""
+    path = tmp_path / "options.yaml"
+    path.write_text(text)
+    with pytest.raises(SystemExit):
+        parse_options([f"--config={path}", *ROWS])
+    assert complaint in capsys.readouterr().err
+
+
+def test_a_tracker_that_is_missing_is_named(monkeypatch, capsys):
+    """Accelerate would leave it out without a word, and a week's curves with it."""
+    monkeypatch.setattr("training.options.find_spec", lambda name: None)
+    with pytest.raises(SystemExit):
+        parse_options(["--report_to=trackio"])
+    assert "--report_to trackio needs the package trackio" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["paper", "one_gpu", "kitchen"])
+def test_configs_that_come_with_it_are_understood(name):
+    """Each value of each file arrives."""
+    path = CONFIGS / f"{name}.yaml"
+    values = (
+        parse_options([f"--config={path}", *ROWS])
+        if name != "paper"
+        else parse_options([f"--config={path}", "--videos=folder"])
+    )
+    found = values.as_dict() | {"mixture": values.objectives.mixture}
+    for option, value in yaml.safe_load(path.read_text()).items():
+        assert found[option] == value
+
+
+def test_alignment_begins_at_a_step_or_after_a_share():
+    """0.5 of 750 steps is step 375; 400 is step 400."""
+    assert parse_options(["--alignment_start=0.5"]).alignment_step() == 375
+    assert parse_options(["--alignment_start=400"]).alignment_step() == 400
+    assert parse_options(ROWS).alignment_step() == 0
