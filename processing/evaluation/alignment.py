@@ -213,6 +213,7 @@ def evaluate_alignment(
     rows: Sequence[Mapping],
     train_rows: Sequence[Mapping] | None = None,
     gain: bool = True,
+    max_texts: int | None = None,
     batch_size: int = 32,
     **segments,
 ) -> dict[str, float]:
@@ -229,6 +230,8 @@ def evaluate_alignment(
             Training rows, for the regression only.
         gain (`bool`, *optional*, defaults to `True`):
             Whether the likelihood gain of the cloze is measured too, which takes several times as long.
+        max_texts (`int`, *optional*):
+            Take at most so many texts of each kind, evenly out of all, for a quick look.
         batch_size (`int`, *optional*, defaults to 32):
             Sequences at a time.
         segments:
@@ -245,6 +248,9 @@ def evaluate_alignment(
         examples = alignment_pairs(rows, processor, share, **segments)
         if not examples:
             continue
+        if max_texts is not None and len(examples) > 2 * max_texts:
+            chosen = np.linspace(0, len(examples) // 2 - 1, max_texts).astype(int)
+            examples = [examples[2 * place + twin] for place in chosen for twin in (0, 1)]
         labels = np.array([example["alignment_label"] for example in examples])
         scores = alignment(model, processor, examples, batch_size)
         figures[f"alignment_auc_{kind}"] = area_under_curve(scores, labels)
