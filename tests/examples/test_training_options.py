@@ -33,7 +33,7 @@ def test_defaults_are_the_paper_s_and_the_kitchen_has_its_own():
     assert (paper.optimisation.max_steps, paper.optimisation.batch_size) == (500_000, 128)
     assert (paper.optimisation.learning_rate, paper.models.levels, paper.models.branches) == (1e-5, 4, 12)
     assert paper.models.freeze_input_embeddings and paper.segments.max_step == 5
-    assert (kitchen.optimisation.max_steps, kitchen.optimisation.learning_rate) == (750, 6e-4)
+    assert (kitchen.optimisation.max_steps, kitchen.optimisation.learning_rate) == (800, 6e-4)
     assert not kitchen.models.freeze_input_embeddings and kitchen.objectives.mixture == [0.1, 0.1, 0.8]
 
 
