@@ -102,6 +102,6 @@ def test_configs_that_come_with_it_are_understood(name):
 
 def test_alignment_begins_at_a_step_or_after_a_share():
     """0.5 of 750 steps is step 375; 400 is step 400."""
-    assert parse_options(["--alignment_start=0.5"]).alignment_step() == 375
+    assert parse_options(["--alignment_start=0.5", "--max_steps=750"]).alignment_step() == 375
     assert parse_options(["--alignment_start=400"]).alignment_step() == 400
     assert parse_options(ROWS).alignment_step() == 0
