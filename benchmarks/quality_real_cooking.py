@@ -59,7 +59,7 @@ ROOT = Path(__file__).resolve().parents[1]
 CODES, LAYERS, DECAY = 64, 3, 0.01
 # Asked one after the other; a thing's score is the sum of what they say at all their masks.
 PROMPTS = ("[MASK] [MASK] [MASK] [MASK] [MASK].", "add the [MASK].", "[MASK] the [MASK] in the [MASK].")
-VERB_PROMPT = "[MASK] the [MASK] in the [MASK]."
+VERB_PROMPT = PROMPTS[0]  # whose first mask is the verb: sentences begin with it
 COMMON = ["--freeze_input_embeddings", "false", "--max_length", "96", "--max_step", "1", "--warmup_steps", "50"]
 COMMON += ["--batch_size", "32", "--logging_steps", "50", "--learning_rate", "1e-3", "--report_to", "none"]
 COMMON += ["--mixed_precision", "auto", "--eval_steps", "100000", "--checkpointing_steps", "100000"]
