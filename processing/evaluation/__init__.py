@@ -1,8 +1,8 @@
 """What a trained model is worth. The model is an argument, never an import."""
 
-from .actions import best_words, evaluate_actions, results_table
+from .actions import best_words, evaluate_actions, evaluate_templates, results_table, templates_table
 from .alignment import alignment, alignment_table, evaluate_alignment, likelihood_gain
-from .truth import read_truth, step_segments
+from .truth import read_truth, read_words, step_segments
 
 __all__ = [
     "alignment",
@@ -10,8 +10,11 @@ __all__ = [
     "best_words",
     "evaluate_actions",
     "evaluate_alignment",
+    "evaluate_templates",
     "likelihood_gain",
     "read_truth",
+    "read_words",
     "results_table",
     "step_segments",
+    "templates_table",
 ]
