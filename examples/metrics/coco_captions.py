@@ -16,6 +16,20 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 
+import datasets
+
+# What the metrics of captions are given.
+FEATURES = datasets.Features({
+    "predictions": datasets.Value("string"),
+    "references": datasets.Sequence(datasets.Value("string")),
+})  # fmt: skip
+INPUTS = """
+Args:
+    predictions (`list[str]`):
+        One caption for each video.
+    references (`list[list[str]]`):
+        One or more captions of people for each.
+"""
 # What the reference takes for something else.
 SAME = str.maketrans({
     **dict.fromkeys("’‘", "'"),

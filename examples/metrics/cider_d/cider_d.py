@@ -4,10 +4,9 @@ import math
 from collections import Counter
 from itertools import chain
 
-import datasets
 import evaluate
 
-from .coco_captions import count_phrases, tokenize_captions
+from .coco_captions import FEATURES, INPUTS, count_phrases, tokenize_captions
 
 DESCRIPTION = """CIDEr-D: how much does a caption say of what people say of the same video? Words and phrases of up to
 four words count the more, the fewer other videos' references hold them. From 0 to 10."""
@@ -17,13 +16,7 @@ CITATION = """@inproceedings{vedantam2015cider,
   booktitle = {CVPR},
   year = {2015}
 }"""
-INPUTS = """
-Args:
-    predictions (`list[str]`):
-        One caption for each video.
-    references (`list[list[str]]`):
-        One or more captions of people for each. Rarity is counted among them: give the whole test set at once.
-
+RETURNS = """
 Returns:
     `dict`: `cider_d`, 0 to 10.
 """
@@ -34,15 +27,11 @@ class CiderD(evaluate.Metric):
     """CIDEr-D."""
 
     def _info(self):
-        captions = {
-            "predictions": datasets.Value("string"),
-            "references": datasets.Sequence(datasets.Value("string")),
-        }
         return evaluate.MetricInfo(
             description=DESCRIPTION,
             citation=CITATION,
-            inputs_description=INPUTS,
-            features=datasets.Features(captions),
+            inputs_description=INPUTS + RETURNS,
+            features=FEATURES,
         )
 
     def _compute(self, predictions, references):
