@@ -4,25 +4,15 @@ import hashlib
 import json
 
 import pytest
-from huggingface_hub import CommitOperationAdd, HfApi, constants
+from huggingface_hub import CommitOperationAdd, HfApi
 from huggingface_hub.errors import (
     EntryNotFoundError,
     HfHubHTTPError,
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
-from support.hub_server import HubServer
 
 BIG = bytes(range(256)) * 50_000  # 12.8 MB
-
-
-@pytest.fixture
-def hub(tmp_path, monkeypatch):
-    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1,localhost")
-    with HubServer(tmp_path / "hub", part_bytes=5_000_000, page=3) as server:
-        yield server
 
 
 @pytest.fixture

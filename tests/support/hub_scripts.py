@@ -49,13 +49,14 @@ processor.push_to_hub(sys.argv[5])
 )
 
 
-def run_script(script, *arguments, env, code=0):
+def run_script(script, *arguments, env, code=0, folder=None):
     """A script in a process of its own, isolated from this checkout if it is to be; what it printed and complained."""
     isolated = ["-I"] if script.startswith(WITHOUT) else []
     done = subprocess.run(
         [sys.executable, *isolated, "-c", script, *map(str, arguments)],
         capture_output=True,
         text=True,
+        cwd=folder,
         env={"OMP_NUM_THREADS": str(torch.get_num_threads()), **env},
     )
     assert done.returncode == code, done.stderr[-3000:]

@@ -1,4 +1,4 @@
-"""Protects the card of a corpus: how much there is and what went wrong, counted by hand, and what it says of its use."""
+"""Protects the card of a corpus: how much there is and what went wrong, counted by hand, and how it is used."""
 
 import datasets
 import pytest
