@@ -28,6 +28,7 @@ import os
 import resource
 import sys
 import time
+from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
 
@@ -138,10 +139,25 @@ def save(accelerator: Accelerator, model, processor: VideoBertProcessor, folder:
         processor.save_pretrained(folder)
 
 
+def choose_precision(wanted: str | None) -> str | None:
+    """Of `auto`, bf16 where the processor multiplies in it (half the time of a step), float32 where it would only
+    imitate it; other wishes as they are."""
+    if wanted != "auto":
+        return wanted
+    able = torch.cuda.is_bf16_supported() if torch.cuda.is_available() else native_bf16(torch.cpu.get_capabilities())
+    return "bf16" if able else "no"
+
+
+def native_bf16(capabilities: Mapping[str, object]) -> bool:
+    """Whether a CPU has instructions that multiply bf16."""
+    return any(capabilities.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))
+
+
 def start_accelerator(options: Options) -> Accelerator:
     """An accelerator with the tracker that was asked for, and all cores where it would take one."""
     report_to, folder = options.running.report_to, options.running.output_dir
     accelerator = Accelerator(
+        mixed_precision=choose_precision(options.running.mixed_precision),
         log_with=None if report_to == "none" else report_to,
         project_dir=folder,
         # The others wait while the main process tokenises the videos.

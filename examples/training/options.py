@@ -19,6 +19,7 @@ from processing.training_data.examples import DEFAULT_MIXTURE, REGIMES
 
 # Several examples in a row, all of them in one row, one a row, or one a row beside others of its length.
 LAYOUTS = ("packed", "flat", "padded", "grouped")
+PRECISIONS = ("no", "fp16", "bf16", "auto")
 # The embedded default is small: it learns faster and with other masks than the paper's recipe.
 KITCHEN = Path(__file__).resolve().parents[1] / "configs" / "kitchen.yaml"
 
@@ -140,6 +141,11 @@ class RunningOptions:
     config: Path | None = option(None, "YAML or JSON file of options; the command line stands above it")
     output_dir: Path | None = option(None, "default: runs/kitchen, or runs/ and the name of the source")
     attn_implementation: str | None = option(None, "eager, sdpa (default), flash_attention_2, …")
+    mixed_precision: str | None = option(
+        None,
+        "what layers compute in; default: as accelerate launch was told; auto: bf16 on a processor made for it",
+        choices=PRECISIONS,
+    )
     layout: str | None = option(None, "of a batch; default: packed, for flash attention flat", choices=LAYOUTS)
     num_workers: int = option(0, "processes that prepare batches")
     logging_steps: int = option(100, "steps between two lines of the losses")

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import datasets
 import pytest
 import torch
-from pretrain import main
+from pretrain import choose_precision, main, native_bf16
 from support.tiny_processor import make_video
 from support.tiny_rows import CODEBOOK_SIZE, OFFSET
 from support.tiny_run import forget_accelerator, save_text_model
@@ -145,3 +145,11 @@ def test_subtitles_are_in_the_language_that_is_heard(tmp_path, monkeypatch, opti
     arguments = ["--videos", str(tmp_path), "--output_dir", str(tmp_path / "out"), *options.split()]
     with pytest.raises(Asked, match=wanted):
         own_material(parse_options(arguments))
+
+
+def test_automatic_precision_is_what_the_processor_multiplies_in():
+    """A processor without such instructions would imitate bf16, which takes several times as long; a wish is a wish."""
+    assert native_bf16({"avx512_bf16": True, "amx_bf16": False}) and native_bf16({"bf16": True})
+    assert not native_bf16({"avx2": True, "avx512_f": True, "avx512_bf16": False})
+    assert choose_precision(None) is None and choose_precision("bf16") == "bf16"
+    assert choose_precision("auto") in ("bf16", "no")

@@ -1,0 +1,1 @@
+"""What the two quality benchmarks share."""
