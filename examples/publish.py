@@ -1,13 +1,14 @@
-"""Publish a trained model, or a corpus, on the Hub: all that others need, with a card, in one commit.
+"""Publish a trained model, a corpus, or a metric on the Hub: all that others need, with a card, in one commit.
 
     hf auth login
     python examples/publish.py --model runs/kitchen --repo_id user/kitchen --license apache-2.0 --language en
     python examples/publish.py --corpus runs/mine/corpus --repo_id user/mine-rows --language en --private
+    python examples/publish.py --metric METRIC_FOLDER --repo_id user/NAME_OF_ITS_SCRIPT
 
 A model's repository gets model, processor, tokenizer, codebook (with its frames), the code for `trust_remote_code` and
 a card with what `all_results.json` and `training.json` of the folder tell. A corpus' gets its rows as Parquet, its
 codebook where the folder holds it, and a card that says how it was made, how much there is and what went wrong; what
-the codebook's fit did not see is the split `test`.
+the codebook's fit did not see is the split `test`. A metric's folder becomes a Space as it is, for `evaluate.load`.
 
 Large files are uploaded first and belong to nothing until the one commit at the end names them: whoever stops this, or
 pulls meanwhile, never has half of it. Files of ours that an earlier commit held and this one does not are deleted.
@@ -17,13 +18,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import sys
 import tempfile
 from pathlib import Path
 
 import datasets
 from endings import end_in_a_sentence
-from huggingface_hub import HfApi
+from huggingface_hub import HfApi, RepoCard
 from huggingface_hub.errors import (
     HfHubHTTPError,
     LocalTokenNotFoundError,
@@ -62,7 +64,11 @@ def stage_model(args: argparse.Namespace, folder: Path) -> None:
         print("The figures in all_results.json are of other weights: the card is without them.", file=sys.stderr)
         results = {}
     kept = {name: getattr(args, name) for name in ("repo_id", "license", "language", "datasets", "base_models")}
-    write_model_card(folder, model, processor, results, training, results_tables(results), **kept)
+    try:
+        tables = results_tables(results)
+    except KeyError as error:
+        raise ValueError(f"{source / 'all_results.json'} has no {error}; measure the model again.") from None
+    write_model_card(folder, model, processor, results, training, tables, **kept)
 
 
 def read_if_there(path: Path) -> dict:
@@ -105,13 +111,32 @@ def split_rows(rows: datasets.Dataset, held_out_share: float | None) -> dict[str
     return {split: rows.select(chosen) for split, chosen in places.items() if chosen}
 
 
-def publish(folder: Path, args: argparse.Namespace) -> str:
+def stage_metric(args: argparse.Namespace, folder: Path) -> None:
+    """Puts a metric's folder, what its links lead to included, into a folder."""
+    name = args.repo_id.split("/")[-1]
+    for needed in (f"{name}.py", "README.md"):  # evaluate looks for a script of the Space's own name
+        if not (args.metric / needed).is_file():
+            raise ValueError(f"--metric {args.metric} holds no {needed}, which the Space {args.repo_id} needs.")
+    ignored = shutil.ignore_patterns("__pycache__", ".*")
+    shutil.copytree(args.metric, folder, ignore=ignored, dirs_exist_ok=True)
+
+
+STAGES = {"model": stage_model, "dataset": stage_corpus, "space": stage_metric}
+
+
+def publish(folder: Path, args: argparse.Namespace, kind: str) -> str:
     """One commit with everything in a folder; its address."""
-    api, kind = HfApi(), "model" if args.model else "dataset"
-    repo_id = api.create_repo(args.repo_id, repo_type=kind, private=args.private or None, exist_ok=True).repo_id
-    message = f"Publish {'model, processor, codebook and card' if args.model else 'rows and card'}"
+    api, what = HfApi(), {"repo_type": kind, "private": args.private or None, "exist_ok": True}
+    if kind == "space":
+        what["space_sdk"] = RepoCard.load(folder / "README.md").data.get("sdk") or "static"
+    repo_id = api.create_repo(args.repo_id, **what).repo_id
+    message = {"model": "Publish model, processor, codebook and card", "dataset": "Publish rows and card"}
     done = api.upload_folder(
-        repo_id=repo_id, repo_type=kind, folder_path=folder, commit_message=message, delete_patterns=OURS
+        repo_id=repo_id,
+        repo_type=kind,
+        folder_path=folder,
+        commit_message=message.get(kind, "Publish metric"),
+        delete_patterns=OURS,
     )
     return done.commit_url
 
@@ -137,6 +162,7 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--model", type=Path, help="folder of a trained model, as of pretrain.py")
     what.add_argument("--corpus", type=Path, help="folder of a corpus, as pretrain.py makes it of videos, or its rows")
+    what.add_argument("--metric", type=Path, help="folder of a metric for evaluate, with its card")
     parser.add_argument("--repo_id", required=True, help="where it goes: user/name")
     parser.add_argument("--private", action="store_true", help="only you see it, if it is new")
     parser.add_argument("--license", help="in the Hub's words, such as apache-2.0; not stated by default")
@@ -144,17 +170,20 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--datasets", nargs="+", default=[], help="Hub ids of what the model was trained on")
     parser.add_argument("--base_models", nargs="+", default=[], help="Hub ids of the models that it started from")
     args = parser.parse_args(arguments)
-    if args.corpus and (args.datasets or args.base_models):
-        parser.error("--datasets and --base_models are about a model; a corpus has none")
+    if not args.model and (args.datasets or args.base_models):
+        parser.error("--datasets and --base_models are about a model")
+    if args.metric and (args.license or args.language):
+        parser.error("--license and --language of a metric are in its card")
     return args
 
 
 def main(arguments: list[str] | None = None) -> str:
     args = parse_arguments(arguments)
+    kind = "model" if args.model else "dataset" if args.corpus else "space"
     with tempfile.TemporaryDirectory() as folder:
         try:
-            (stage_model if args.model else stage_corpus)(args, Path(folder))
-            url = publish(Path(folder), args)
+            STAGES[kind](args, Path(folder))
+            url = publish(Path(folder), args, kind)
         except Exception as error:
             told = str(error) if isinstance(error, ValueError) else refusal(error, args.repo_id)
             if told is None:

@@ -13,6 +13,8 @@ from .configuration_videobert import VideoBertConfig
 from .text_start_videobert import copy_text_weights, text_fields, visual_rows
 
 EMPTY_CARD = "[More Information Needed]"  # what the library's form for a model card is full of
+# Where the code of a card says what it loads.
+LOADED = re.compile(r'(from_pretrained\(|pipeline\("[\w-]+", model=)"[^"]*"')
 # How a card names the weights that its figures were measured with, and its section of them.
 MEASURED = re.compile(r"weights with the fingerprint `([0-9a-f]{16})`")
 RESULTS = re.compile(r"^## Results\n.*?(?=^## |\Z)", re.DOTALL | re.MULTILINE)
@@ -113,7 +115,7 @@ class VideoBertPreTrainedModel(BertPreTrainedModel):
         if EMPTY_CARD in card and self.name_or_path and folder_card.is_file():
             # What the card's code loads is what the repository is called.
             card = folder_card.read_text(encoding="utf-8")
-            card = re.sub(r'from_pretrained\("[^"]*"', f'from_pretrained("{repo_id}"', card)
+            card = LOADED.sub(rf'\1"{repo_id}"', card)
         measured = MEASURED.search(card)
         if measured and measured[1] != self.weights_fingerprint():
             card = without_figures(card)

@@ -44,7 +44,7 @@ RUN_CODE = WITHOUT + "exec(open(sys.argv[1]).read())"
 def figures():
     """What `all_results.json` holds of a run with and without alignment."""
     found = {"num_segments": 40, "seconds": 3.5, "alignment_auc_other_video": 0.75, "alignment_pairs_other_video": 9}
-    for name in ("verb_top1", "verb_top5", "object_top1", "object_top5"):
+    for name in ("verb_top1", "verb_top5", "object_top1", "object_top5", "action_top1"):
         for place, condition in enumerate(CONDITIONS):
             found |= {name + condition: 0.9 - place / 10, f"{name}{condition}_se": 0.01}
     return found
@@ -133,14 +133,15 @@ def test_what_the_hub_refuses_is_a_sentence_and_leaves_nothing(hub, run_folder, 
 
 @pytest.mark.slow
 def test_the_code_of_a_model_card_runs_as_it_is_written(hub, run_folder, tiny_backbone, tmp_path):
-    """In a process without the package, with a video beside it: five words for each gap."""
+    """In a process without the package, with a video beside it: five words for each gap, and the pipeline's answer."""
     HfApi().create_repo("me/eyes")
     HfApi().upload_folder(repo_id="me/eyes", folder_path=tiny_backbone)
     main([f"--model={run_folder}", "--repo_id=me/kitchen"])
     make_video(tmp_path / "video.mp4", "testsrc=s=64x48:r=25:d=4.6")
     code = code_of(hub.read("me/kitchen", "README.md").decode(), tmp_path / "card.py")
     printed, _ = run_script(RUN_CODE, code, env=hub.environment(tmp_path), folder=tmp_path)
-    assert [len(ast.literal_eval(line)) for line in printed.splitlines()[-2:]] == [5, 5]
+    verbs, things, filled = map(ast.literal_eval, printed.splitlines()[-3:])
+    assert len(verbs) == len(things) == 5 and filled
 
 
 @pytest.fixture

@@ -113,7 +113,8 @@ def test_pulled_without_the_package_it_is_the_same_and_can_be_pushed_on(publishe
     Pushed to another repository from there, code and codebook included, it is still the same."""
     first, _ = pull(published, "second", home="one", script=PULL_AND_PUSH, more=["me/again"])
     second, _ = pull(published, "second", home="two", repo="me/again")
-    assert first["filled"] == second["filled"]
+    for pipeline in ("filled", "filled about a video"):
+        assert first[pipeline] == second[pipeline]
 
 
 def test_a_revision_is_pinned_and_then_needs_no_hub(published):

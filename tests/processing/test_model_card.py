@@ -100,9 +100,11 @@ def test_a_push_keeps_the_card(tmp_path, pushed, before):
     tiny_model(VideoBertForMaskedLM).save_pretrained(tmp_path)
     (tmp_path / "README.md").write_text(
         '# kitchen\n\nmodel = Auto.from_pretrained("kitchen", trust_remote_code=True)\n'
+        'pipeline("video-fill-mask", model="kitchen")\n'
     )
     VideoBertForMaskedLM.from_pretrained(tmp_path).push_to_hub("me/chef")
     ours = '# kitchen\n\nmodel = Auto.from_pretrained("me/chef", trust_remote_code=True)\n'
+    ours += 'pipeline("video-fill-mask", model="me/chef")\n'
     assert pushed["README.md"].endswith(before or ours) and "model.safetensors" in pushed
 
 
