@@ -15,6 +15,7 @@ from transformers.video_utils import VideoInput
 
 from .backbone_videobert import Backbone, load_preprocessing
 from .building_videobert import MACHINE_OPTIONS, build_backbone, build_recognizer
+from .card_videobert import fill_empty_card, processor_card
 from .codebook_videobert import VisualCodebook
 from .description_videobert import (
     Findings,
@@ -119,6 +120,11 @@ class VideoBertProcessor(ProcessorMixin):
         # The library leaves a note on where the code lies, which a processor that was loaded does not have.
         vars(self).pop("auto_map", None)
         return saved
+
+    def _upload_modified_files(self, working_dir, repo_id, *args, **kwargs):
+        """A push brings a card; the library would leave an empty form."""
+        fill_empty_card(working_dir, processor_card(self, repo_id))
+        return super()._upload_modified_files(working_dir, repo_id, *args, **kwargs)
 
     def _tell_of_networks(self):
         """Says which networks others do not get with what is saved."""
