@@ -8,6 +8,7 @@ from itertools import chain
 import numpy as np
 import torch
 
+from ..forecasting_videobert import HORIZONS
 from ..sequence_videobert import IGNORED, sequence_ids
 
 LAYOUTS = ("padded", "packed", "flat")
@@ -48,6 +49,10 @@ class VideoBertDataCollator:
     ones, or the mere presence of `[MASK]` would betray them, but get no cloze labels: to name a word from a video that
     does not show it would only teach the model to ignore the video.
 
+    The cloze hardly ever hides all that comes last, so who is to forecast must be asked for it: of the examples that
+    show video alone a share `future_probability` hides its last clips, 1 to `max(HORIZONS)` of them, all as `[MASK]`,
+    and asks for these only. An example with `future`, as of [`FutureDataset`], hides its last so many visual tokens.
+
     The masking of an example comes from its own `seed`, so that it depends on no worker and no neighbour in the batch.
 
     Three layouts hold the same examples and give the same losses:
@@ -70,6 +75,8 @@ class VideoBertDataCollator:
             Pad the length to a multiple of this.
         layout (`str`, *optional*, defaults to `"padded"`):
             `"padded"`, `"packed"` or `"flat"`.
+        future_probability (`float`, *optional*, defaults to 0.0):
+            Share of the video-only examples that hide their last visual tokens.
 
     Raises:
         ValueError: A probability is not between 0 and 1, the layout is unknown, or the tokenizer knows no visual
@@ -84,10 +91,13 @@ class VideoBertDataCollator:
         joint_cloze: bool = True,
         pad_to_multiple_of: int | None = None,
         layout: str = "padded",
+        future_probability: float = 0.0,
     ):
         for name, value in (("language", language_probability), ("vision", vision_probability)):
             if not 0 < value < 1:
                 raise ValueError(f"{name}_probability is {value}; allowed is more than 0 and less than 1.")
+        if not 0 <= future_probability <= 1:
+            raise ValueError(f"future_probability is {future_probability}; allowed is 0 to 1.")
         if layout not in LAYOUTS:
             raise ValueError(f"layout is {layout!r}; allowed are {', '.join(LAYOUTS)}.")
         self.mask_id, self.pad_id = tokenizer.mask_token_id, tokenizer.pad_token_id
@@ -98,6 +108,7 @@ class VideoBertDataCollator:
         self.word_ids = np.setdiff1d([word for word in words if word < self.visual_ids[0]], self.special_ids)
         self.probabilities = np.array([language_probability, vision_probability])
         self.joint_cloze, self.pad_to_multiple_of, self.layout = joint_cloze, pad_to_multiple_of, layout
+        self.future_probability = future_probability
 
     def __call__(self, items: Iterable[Sequence[Mapping]]) -> dict[str, torch.Tensor]:
         """Lay out and mask what some segments give.
@@ -160,6 +171,11 @@ class VideoBertDataCollator:
         # Its own branch of the example's seed: the masking repeats no draw of the dataset.
         rng = np.random.default_rng(np.random.SeedSequence(example["seed"], spawn_key=(1,)))
         allowed = ~np.isin(original, self.special_ids)
+        if future := self._draw_future(example, allowed):
+            hidden = np.flatnonzero(allowed & (vision == 1))[-future:]
+            masked, labels = original.copy(), np.full(len(original), IGNORED)
+            masked[hidden], labels[hidden] = self.mask_id, original[hidden]
+            return masked, labels
         predicted = allowed & (rng.random(len(original)) < self.probabilities[vision])
         if allowed.any() and not predicted.any():
             predicted[rng.choice(np.flatnonzero(allowed))] = True
@@ -176,3 +192,15 @@ class VideoBertDataCollator:
         if example["alignment_label"] == 0 or (joint and not self.joint_cloze):
             labels[:] = IGNORED
         return masked, labels
+
+    def _draw_future(self, example: Mapping, allowed: np.ndarray) -> int:
+        """How many of the last visual tokens are hidden as a whole; 0 asks the cloze."""
+        clips = int(allowed.sum())
+        if "future" in example or not self.future_probability:
+            return example.get("future", 0)
+        # A branch of its own, too: without the option every mask is what it was before there was one.
+        rng = np.random.default_rng(np.random.SeedSequence(example["seed"], spawn_key=(2,)))
+        only_video = not (allowed & (np.array(example["token_type_ids"]) == 0)).any()
+        if clips < 2 or not only_video or rng.random() >= self.future_probability:
+            return 0
+        return int(rng.integers(1, min(max(HORIZONS), clips - 1) + 1))
