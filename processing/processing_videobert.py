@@ -2,6 +2,7 @@
 
 import operator
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +29,7 @@ from .description_videobert import (
 from .names_videobert import blaming_settings, is_on_this_machine, local_name, model_name, saved_name
 from .sequence_videobert import joint_sequence, joint_tokenizer, sequence_ids, visual_token
 from .speech_videobert import SpeechRecognizer
+from .tasks_videobert import TASKS
 from .video_processing_videobert import VideoBertVideoProcessor
 
 logger = logging.get_logger(__name__)
@@ -74,6 +76,8 @@ class VideoBertProcessor(ProcessorMixin):
     """
 
     valid_processor_kwargs = VideoBertProcessorKwargs
+    # By task the pipelines that read with it, whose code goes where its own goes.
+    tasks = TASKS
 
     def __init__(
         self,
@@ -275,15 +279,22 @@ class VideoBertProcessor(ProcessorMixin):
         return ["input_ids", "attention_mask", "token_type_ids"]
 
     @staticmethod
-    def _as_list(videos) -> list:
-        """One video becomes a list of one: a path, bytes, an array, or a flat list of visual ids (or none)."""
+    def is_one_video(videos) -> bool:
+        """Whether this is one video, no list of them: a path, bytes, an array, or a flat list of visual ids (or none).
+
+        Args:
+            videos:
+                One video or several.
+        """
         if isinstance(videos, (str, os.PathLike, bytes)) or hasattr(videos, "read"):
-            return [videos]
+            return True
         if isinstance(videos, (np.ndarray, torch.Tensor)):
             # numpy puts lists of unequal lengths into an array of objects.
-            return [videos] if videos.ndim in (1, 4) and videos.dtype != object else list(videos)
-        videos = list(videos)
-        return [videos] if not videos or isinstance(videos[0], (int, np.integer)) else videos
+            return videos.ndim in (1, 4) and videos.dtype != object
+        return isinstance(videos, Sequence) and (not videos or isinstance(videos[0], (int, np.integer)))
+
+    def _as_list(self, videos) -> list:
+        return [videos] if self.is_one_video(videos) else list(videos)
 
     def _visual_ids(self, video, looking) -> list[int]:
         is_ids = isinstance(video, (list, tuple)) or (
