@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 import torch
+from tqdm.auto import tqdm
 
 from processing.training_data import FutureDataset, VideoBertDataCollator
 
@@ -23,7 +24,7 @@ def train_to_forecast(
     batch_size: int = BATCH_SIZE,
     learning_rate: float = LEARNING_RATE,
     seed: int = 0,
-) -> Iterator[float]:
+) -> list[float]:
     """Train on, in place, with video alone and hidden futures.
 
     Args:
@@ -42,8 +43,8 @@ def train_to_forecast(
         seed (`int`, *optional*, defaults to 0):
             Of the order and of dropout.
 
-    Yields:
-        `float`: The loss of each step, nats a hidden clip.
+    Returns:
+        `list[float]`: The loss of each step, nats a hidden clip.
     """
     data = FutureDataset(rows, processor.tokenizer, model.config.max_position_embeddings, seed)
     batches = StepBatches(data, StepShape(min(batch_size, len(data))), seed)
@@ -51,7 +52,8 @@ def train_to_forecast(
     optimizer = make_optimizer(model, learning_rate, WEIGHT_DECAY)
     torch.manual_seed(seed)
     model.train()
-    for step, batch in zip(range(steps), _endless(loader, data, batches), strict=False):
+    losses, bar = [], tqdm(range(steps), desc="learning to forecast")
+    for step, batch in zip(bar, _endless(loader, data, batches), strict=False):
         for group in optimizer.param_groups:
             group["lr"] = learning_rate * rate_factor(step + 1, round(WARMUP_SHARE * steps), steps)
         loss = model(**move_batch(batch, model.device)).loss
@@ -59,8 +61,10 @@ def train_to_forecast(
         torch.nn.utils.clip_grad_norm_(model.parameters(), MAX_GRAD_NORM)
         optimizer.step()
         optimizer.zero_grad()
-        yield loss.item()
+        losses.append(loss.item())
+        bar.set_postfix(loss=f"{losses[-1]:.2f}")
     model.eval()
+    return losses
 
 
 def _endless(loader, data: FutureDataset, batches: StepBatches) -> Iterator[dict]:

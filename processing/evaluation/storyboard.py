@@ -1,5 +1,4 @@
-"""From text to video (paper, section 4.2): words are given, visual tokens stand hidden behind them, and the cloze names
-those.
+"""From text to video (paper, section 4.2): visual tokens stand hidden behind words, and the cloze names them.
 
 The paper shows such videos as pictures. Here they are scored, too: do the clips that were imagined for a step belong
 to steps with the same verb and object?

@@ -50,8 +50,8 @@ class VideoBertDataCollator:
     does not show it would only teach the model to ignore the video.
 
     The cloze hardly ever hides all that comes last, so who is to forecast must be asked for it: of the examples that
-    show video alone a share `future_probability` hides its last clips, 1 to `max(HORIZONS)` of them, all as `[MASK]`,
-    and asks for these only. An example with `future`, as of [`FutureDataset`], hides its last so many visual tokens.
+    show video alone a share `future_probability` also hides its last clips, 1 to `max(HORIZONS)` of them, all as
+    `[MASK]`. An example with `future`, as of [`FutureDataset`], hides its last so many visual tokens in this way.
 
     The masking of an example comes from its own `seed`, so that it depends on no worker and no neighbour in the batch.
 
@@ -76,7 +76,7 @@ class VideoBertDataCollator:
         layout (`str`, *optional*, defaults to `"padded"`):
             `"padded"`, `"packed"` or `"flat"`.
         future_probability (`float`, *optional*, defaults to 0.0):
-            Share of the video-only examples that hide their last visual tokens.
+            Share of the video-only examples that hide all of their last visual tokens.
 
     Raises:
         ValueError: A probability is not between 0 and 1, the layout is unknown, or the tokenizer knows no visual
@@ -171,12 +171,9 @@ class VideoBertDataCollator:
         # Its own branch of the example's seed: the masking repeats no draw of the dataset.
         rng = np.random.default_rng(np.random.SeedSequence(example["seed"], spawn_key=(1,)))
         allowed = ~np.isin(original, self.special_ids)
-        if future := self._draw_future(example, allowed):
-            hidden = np.flatnonzero(allowed & (vision == 1))[-future:]
-            masked, labels = original.copy(), np.full(len(original), IGNORED)
-            masked[hidden], labels[hidden] = self.mask_id, original[hidden]
-            return masked, labels
         predicted = allowed & (rng.random(len(original)) < self.probabilities[vision])
+        coming = self._draw_future(example, allowed)
+        predicted |= coming
         if allowed.any() and not predicted.any():
             predicted[rng.choice(np.flatnonzero(allowed))] = True
 
@@ -184,8 +181,8 @@ class VideoBertDataCollator:
         random_ids = np.where(
             vision == 1, rng.choice(self.visual_ids, len(original)), rng.choice(self.word_ids, len(original))
         )
-        masked = np.where(predicted & (kind < 0.8), self.mask_id, original)
-        masked = np.where(predicted & (kind >= 0.9), random_ids, masked)
+        masked = np.where(predicted & ((kind < 0.8) | coming), self.mask_id, original)
+        masked = np.where(predicted & (kind >= 0.9) & ~coming, random_ids, masked)
         labels = np.where(predicted, original, IGNORED)
 
         joint = vision.any() and (allowed & (vision == 0)).any()
@@ -193,14 +190,15 @@ class VideoBertDataCollator:
             labels[:] = IGNORED
         return masked, labels
 
-    def _draw_future(self, example: Mapping, allowed: np.ndarray) -> int:
-        """How many of the last visual tokens are hidden as a whole; 0 asks the cloze."""
-        clips = int(allowed.sum())
-        if "future" in example or not self.future_probability:
-            return example.get("future", 0)
-        # A branch of its own, too: without the option every mask is what it was before there was one.
-        rng = np.random.default_rng(np.random.SeedSequence(example["seed"], spawn_key=(2,)))
-        only_video = not (allowed & (np.array(example["token_type_ids"]) == 0)).any()
-        if clips < 2 or not only_video or rng.random() >= self.future_probability:
-            return 0
-        return int(rng.integers(1, min(max(HORIZONS), clips - 1) + 1))
+    def _draw_future(self, example: Mapping, allowed: np.ndarray) -> np.ndarray:
+        """Which visual tokens come last and are hidden all together: (L,), none where the cloze alone is asked."""
+        places, future = np.flatnonzero(allowed), example.get("future", 0)
+        if "future" not in example and self.future_probability and len(places) > 1:
+            # A branch of its own, too: without the option every mask is what it was before there was one.
+            rng = np.random.default_rng(np.random.SeedSequence(example["seed"], spawn_key=(2,)))
+            only_video = all(example["token_type_ids"][place] for place in places)
+            if only_video and rng.random() < self.future_probability:
+                future = int(rng.integers(1, min(max(HORIZONS), len(places) - 1) + 1))
+        coming = np.zeros(len(allowed), dtype=bool)
+        coming[places[len(places) - future :]] = True
+        return coming
