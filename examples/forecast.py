@@ -31,9 +31,10 @@ from training.forecasting import BATCH_SIZE, LEARNING_RATE, STEPS, train_to_fore
 from modeling_videobert import VideoBertForPreTraining
 from processing import VideoBertProcessor
 from processing.corpus import check_rows, find_videos, read_rows
-from processing.evaluation import best_words, evaluate_forecasting, forecast_table
+from processing.evaluation import evaluate_forecasting, forecast_table
+from processing.evaluation.actions import TEMPLATE
 from processing.evaluation.forecasting import FIGURES
-from processing.forecasting_videobert import HORIZONS, forecast
+from processing.forecasting_videobert import HORIZONS, forecast, tell_clips
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -109,7 +110,7 @@ def show(args, model, processor) -> None:
         clips = clips[: int(args.seconds / row["clip_seconds"])]
     answers = forecast(model, processor, clips, HORIZONS, args.top)
     coming = [one["visual_ids"][0] for one in forecast(model, processor, clips, range(1, max(HORIZONS) + 1), 1)]
-    verb, thing = best_words(model, processor, [{"visual_ids": coming}])[0]
+    verb, thing = (mask[0]["token_str"] for mask in tell_clips(model, processor, TEMPLATE, [coming])[0])
     for one in answers:
         named = ", ".join(f"{t} {100 * s:.0f} %" for t, s in zip(one["tokens"], one["scores"], strict=True))
         print(f"{one['start']:.1f}–{one['end']:.1f} s: {named}")

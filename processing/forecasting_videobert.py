@@ -7,6 +7,8 @@ from collections.abc import Iterator, Sequence
 
 import torch
 
+from .fill_mask_videobert import count_masks, mask_log_probabilities
+from .pipeline_videobert import VideoBertPipeline
 from .sequence_videobert import joint_sequence, sequence_ids, visual_token
 
 # How many clips ahead a forecast looks.
@@ -47,6 +49,61 @@ def forecast_sequence(
     return input_ids, token_type_ids
 
 
+def forecast_inputs(processor, contexts: Sequence[Sequence[int]], future: int, config):
+    """A batch of such questions.
+
+    Args:
+        processor ([`VideoBertProcessor`]):
+            Knows the tokens.
+        contexts (`Sequence[Sequence[int]]`):
+            The visual ids so far of each video.
+        future (`int`):
+            How many clips to come are hidden places.
+        config ([`VideoBertConfig`]):
+            The model's.
+
+    Returns:
+        `BatchEncoding`: `input_ids`, `attention_mask` and `token_type_ids`, padded on the right.
+
+    Raises:
+        ValueError: A video without clips, an id outside the codebook, or more clips to come than the model has room
+            for.
+    """
+    for context in contexts:
+        _check_context(context, config.codebook_size, processor)
+    sequences = [
+        forecast_sequence(list(context), future, processor.tokenizer, config.max_position_embeddings)
+        for context in contexts
+    ]
+    ids, types = map(list, zip(*sequences, strict=True))
+    rows = {"input_ids": ids, "token_type_ids": types}
+    return processor.tokenizer.pad(rows, padding_side="right", return_tensors="pt")
+
+
+def horizon_scores(model, inputs, horizons: Sequence[int]) -> torch.Tensor:
+    """How likely each visual id is at each horizon.
+
+    Args:
+        model ([`VideoBertForPreTraining`] or [`VideoBertForMaskedLM`]):
+            In evaluation mode.
+        inputs (`Mapping[str, torch.Tensor]`):
+            A batch of [`forecast_inputs`] for the farthest horizon, on the model's device.
+        horizons (`Sequence[int]`):
+            How many clips ahead: 1 is the next clip.
+
+    Returns:
+        `torch.Tensor` of shape (batch, len(horizons), codebook_size): float32 log-probabilities among visual ids.
+    """
+    hidden_states = model.base_model(**inputs).last_hidden_state
+    # Counted from the end of each sequence: before [SEP] stand the hidden places.
+    ahead = torch.tensor(list(horizons), device=hidden_states.device) - max(horizons) - 2
+    places = inputs["attention_mask"].sum(dim=1, keepdim=True) + ahead
+    asked = hidden_states[torch.arange(len(places), device=places.device)[:, None], places]
+    offset = model.config.visual_token_offset
+    scores = model.cloze_head(asked)[..., offset : offset + model.config.codebook_size]
+    return scores.float().log_softmax(dim=-1)
+
+
 @torch.inference_mode()
 def future_scores(
     model, processor, contexts: Sequence[Sequence[int]], horizons: Sequence[int] = HORIZONS, batch_size: int = 32
@@ -71,25 +128,12 @@ def future_scores(
     Raises:
         ValueError: A horizon that is no whole number above 0, a video without clips, or an id outside the codebook.
     """
-    config = model.config
-    future = _checked_horizons(horizons)
-    for context in contexts:
-        _check_context(context, config.codebook_size, processor)
-    ahead = torch.tensor(list(horizons), device=model.device) - future - 2
-    visual = slice(config.visual_token_offset, config.visual_token_offset + config.codebook_size)
+    check_horizons(horizons)
     model.eval()
     for start in range(0, len(contexts), batch_size):
-        sequences = [
-            forecast_sequence(list(context), future, processor.tokenizer, config.max_position_embeddings)
-            for context in contexts[start : start + batch_size]
-        ]
-        rows = dict(zip(("input_ids", "token_type_ids"), map(list, zip(*sequences, strict=True)), strict=True))
-        inputs = processor.tokenizer.pad(rows, return_tensors="pt").to(model.device)
-        hidden_states = model.base_model(**inputs).last_hidden_state
-        # Counted from the end of each sequence: before [SEP] stand the hidden places.
-        places = inputs["attention_mask"].sum(dim=1, keepdim=True) + ahead
-        asked = hidden_states[torch.arange(len(places), device=places.device)[:, None], places]
-        yield model.cloze_head(asked)[..., visual].float().log_softmax(dim=-1)
+        some = contexts[start : start + batch_size]
+        inputs = forecast_inputs(processor, some, max(horizons), model.config).to(model.device)
+        yield horizon_scores(model, inputs, horizons)
 
 
 def forecast(
@@ -116,23 +160,73 @@ def forecast(
     Raises:
         ValueError: As of [`future_scores`], or `top_k` is not between 1 and the codebook's size.
     """
-    if not 1 <= top_k <= model.config.codebook_size:
-        raise ValueError(f"top_k is {top_k}; allowed is 1 to {model.config.codebook_size}, the codebook's size.")
+    check_top_k(top_k, model.config.codebook_size)
     scores = next(future_scores(model, processor, [visual_ids], horizons))[0]
-    best = scores.exp().topk(top_k, dim=-1)
-    clip_seconds, answers = processor.video_processor.clip_seconds, []
+    return name_clips(scores, horizons, len(visual_ids), processor.video_processor.clip_seconds, top_k)
+
+
+def name_clips(
+    scores: torch.Tensor, horizons: Sequence[int], clips: int, clip_seconds: float, top_k: int
+) -> list[dict]:
+    """The best of [`horizon_scores`] (len(horizons), codebook_size) after so many clips; see [`forecast`]."""
+    best, answers = scores.exp().topk(top_k, dim=-1), []
     for horizon, ids, probabilities in zip(horizons, best.indices.tolist(), best.values.tolist(), strict=True):
-        end = clip_seconds * (len(visual_ids) + horizon)
+        end = clip_seconds * (clips + horizon)
         named = {"visual_ids": ids, "tokens": [visual_token(i) for i in ids], "scores": probabilities}
         answers.append({"horizon": horizon, "start": end - clip_seconds, "end": end, **named})
     return answers
 
 
-def _checked_horizons(horizons: Sequence[int]) -> int:
-    """The farthest of them."""
+@torch.inference_mode()
+def tell_clips(model, processor, text: str, strips: Sequence[Sequence[int]], top_k: int = 5) -> list[list[list[dict]]]:
+    """Clips that are expected, as words: what the masks of a sentence say about them.
+
+    Args:
+        model ([`VideoBertForPreTraining`] or [`VideoBertForMaskedLM`]):
+            In evaluation mode.
+        processor ([`VideoBertProcessor`]):
+            Knows the words.
+        text (`str`):
+            A sentence with masks.
+        strips (`Sequence[Sequence[int]]`):
+            Visual ids, for N videos.
+        top_k (`int`, *optional*, defaults to 5):
+            Words at each mask.
+
+    Returns:
+        `list[list[list[dict]]]`: For each video and mask `score`, `token` and `token_str` of the `top_k` words.
+
+    Raises:
+        ValueError: The text holds no mask.
+    """
+    tokenizer = processor.tokenizer
+    count_masks(tokenizer, text)
+    inputs = processor([text] * len(strips), list(strips), max_length=model.config.max_position_embeddings)
+    told = []
+    for answers in mask_log_probabilities(model, inputs.to(model.device), tokenizer.mask_token_id):
+        best = answers.exp().topk(top_k, dim=-1)
+        told.append(
+            [
+                [
+                    {"score": score, "token": token, "token_str": tokenizer.decode([token])}
+                    for score, token in zip(*mask, strict=True)
+                ]
+                for mask in zip(best.values.tolist(), best.indices.tolist(), strict=True)
+            ]
+        )
+    return told
+
+
+def check_horizons(horizons: Sequence[int]) -> None:
+    """Raise `ValueError` unless all are whole numbers above 0."""
     if not len(horizons) or any(horizon != int(horizon) or horizon < 1 for horizon in horizons):
         raise ValueError(f"horizons are {tuple(horizons)}; allowed are whole numbers of clips from 1 on.")
-    return int(max(horizons))
+
+
+def check_top_k(top_k: int, size: int) -> None:
+    """Raise `ValueError` unless there are as many visual ids."""
+    if not 1 <= top_k <= size:
+        raise ValueError(f"top_k is {top_k}; allowed is 1 to {size}, the codebook's size.")
 
 
 def _check_context(visual_ids: Sequence[int], size: int, processor) -> None:
@@ -142,3 +236,63 @@ def _check_context(visual_ids: Sequence[int], size: int, processor) -> None:
     for visual_id in visual_ids:
         if not 0 <= visual_id < size:
             raise ValueError(f"Visual id {visual_id} is outside the codebook, whose ids are 0 to {size - 1}.")
+
+
+class VideoForecastingPipeline(VideoBertPipeline):
+    """Names the visual tokens of the clips to come and, where it is given a sentence with masks, tells them in words.
+
+    ```python
+    >>> pipe = pipeline("video-forecasting", model="my-videobert-forecast", trust_remote_code=True)
+    >>> pipe("film.mp4", text="now let me show you how to [MASK] the [MASK].", horizons=(1, 4), top_k=2)
+    {"clips": [{"horizon": 1, "start": 24.0, "end": 25.5, "visual_ids": [17, 18], "tokens": […], "scores": […]}, …],
+     "words": [[{"score": 0.6, "token": 3013, "token_str": "cut"}, …], …]}
+    ```
+
+    The words are about all clips up to the farthest horizon, the likeliest of each.
+
+    Parameters of the pipeline and of its calls:
+        horizons (`Sequence[int]`, *optional*, defaults to `HORIZONS`):
+            How many clips ahead: 1 is the next clip.
+        top_k (`int`, *optional*, defaults to 5):
+            Visual ids at each horizon, and words at each mask.
+    """
+
+    def _sanitize_parameters(self, horizons: Sequence[int] | None = None, top_k: int | None = None):
+        looking, naming = {}, {}
+        if horizons is not None:
+            check_horizons(horizons)
+            looking["horizons"] = naming["horizons"] = tuple(horizons)
+        if top_k is not None:
+            check_top_k(top_k, self.model.config.codebook_size)
+            naming["top_k"] = top_k
+        return looking, naming, naming
+
+    def preprocess(self, inputs, horizons: Sequence[int] = HORIZONS):
+        """One chunk a video."""
+        if inputs["video"] is None:
+            raise ValueError("There is no video; a forecast needs one.")
+        if inputs["text"] is not None:
+            count_masks(self.processor.tokenizer, inputs["text"])
+        offset = self.processor.visual_token_offset
+        tokens = self.processor(videos=[inputs["video"]], truncation=False)["input_ids"][0].tolist()
+        ids = [token - offset for token in tokens if token >= offset]
+        encoded = forecast_inputs(self.processor, [ids], max(horizons), self.model.config)
+        yield {**encoded, "clips": len(ids), "text": inputs["text"], "is_last": True}
+
+    def _forward(self, model_inputs, horizons: Sequence[int] = HORIZONS, top_k: int = 5):
+        clips, text, is_last = (model_inputs.pop(name) for name in ("clips", "text", "is_last"))
+        scores = horizon_scores(self.model, model_inputs, range(1, max(horizons) + 1))
+        batched = isinstance(text, list)
+        words = [
+            None if one is None else tell_clips(self.model, self.processor, one, [strip], top_k)[0]
+            for one, strip in zip(text if batched else [text], scores.argmax(dim=-1).tolist(), strict=True)
+        ]
+        return {"scores": scores, "words": words if batched else words[0], "clips": clips, "is_last": is_last}
+
+    def postprocess(self, model_outputs, horizons: Sequence[int] = HORIZONS, top_k: int = 5):
+        """The best of each clip, and what the masks say."""
+        [answer] = model_outputs
+        scores = answer["scores"][0][[horizon - 1 for horizon in horizons]]
+        clip_seconds = self.processor.video_processor.clip_seconds
+        found = {"clips": name_clips(scores, horizons, answer["clips"], clip_seconds, top_k)}
+        return found if answer["words"] is None else found | {"words": answer["words"]}
