@@ -28,8 +28,7 @@ def token_frames(
         rows (`Iterable[Mapping]`, *optional*):
             Training rows.
         videos (`Mapping[str, Path]`, *optional*):
-            The files of those videos that are at hand. Where none of them shows an id, the one with the nearest
-            centroid stands in for it.
+            The files of those videos that are at hand.
 
     Returns:
         `dict[int, torch.Tensor]`: By visual id a frame `(3, H, W)` uint8; those that nothing shows are left out.
@@ -37,19 +36,14 @@ def token_frames(
     wanted = sorted(set(visual_ids))
     own = getattr(codebook, "frame", lambda visual_id: None)
     frames = {visual_id: frame for visual_id in wanted if (frame := own(visual_id)) is not None}
-    missing = [visual_id for visual_id in wanted if visual_id not in frames]
-    shown, clip_seconds = {}, None
+    clips, clip_seconds = {}, None
     for row in rows:
-        if missing and row["video_id"] in (videos or {}):
+        if row["video_id"] in (videos or {}):
             clip_seconds = row["clip_seconds"]
             for number, visual_id in enumerate(row["visual_ids"]):
-                shown.setdefault(visual_id, (row["video_id"], number))
-    if not shown:
-        return frames
-    known = sorted(shown)
-    distances = torch.cdist(codebook.centroids(missing), codebook.centroids(known))
-    clips = {i: shown[known[place]] for i, place in zip(missing, distances.argmin(dim=1).tolist(), strict=True)}
-    found = middle_frames(list(clips.values()), videos, FRAME_SIZE, clip_seconds)
+                if visual_id in wanted and visual_id not in frames:
+                    clips.setdefault(visual_id, (row["video_id"], number))
+    found = middle_frames(list(clips.values()), videos, FRAME_SIZE, clip_seconds) if clips else {}
     return frames | {visual_id: found[clip] for visual_id, clip in clips.items() if clip in found}
 
 
