@@ -5,8 +5,10 @@ named in every saved configuration of a model that it can ask, and is known wher
 """
 
 from .fill_mask_videobert import VideoFillMaskPipeline
+from .forecasting_videobert import VideoForecastingPipeline
 
 # By task the pipeline's class and the Auto class that loads its model.
 TASKS = {
     "video-fill-mask": (VideoFillMaskPipeline, "AutoModelForMaskedLM"),
+    "video-forecasting": (VideoForecastingPipeline, "AutoModelForMaskedLM"),
 }

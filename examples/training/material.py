@@ -152,4 +152,5 @@ def make_collator(options: Options, material: Material, config) -> VideoBertData
         options.objectives.vision_probability,
         config.joint_cloze,
         layout="padded" if layout == "grouped" else layout,
+        future_probability=options.objectives.future_probability,
     )

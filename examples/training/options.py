@@ -88,6 +88,7 @@ class ObjectiveOptions:
     )
     language_probability: float = option(0.15, "share of the words to predict")
     vision_probability: float = option(0.15, "share of the visual tokens to predict")
+    future_probability: float = option(0.0, "of the video-only examples those that hide what comes last, to forecast")
     alignment_share: float = option(0.5, "of the video-text examples those that ask alignment, the others the cloze")
     twins: bool = option(True, "each text with its true and with a false video in one batch")
     masked_pairs: bool = option(False, "mask the pairs of alignment like cloze examples")

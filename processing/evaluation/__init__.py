@@ -2,6 +2,8 @@
 
 from .actions import best_words, evaluate_actions, evaluate_templates, results_table, templates_table
 from .alignment import alignment, alignment_table, evaluate_alignment, likelihood_gain
+from .forecasting import evaluate_forecasting, forecast_figures, forecast_table
+from .storyboard import evaluate_storyboard, imagine_clips, storyboard_figures, storyboard_table, told_steps
 from .truth import read_truth, read_words, step_segments
 
 __all__ = [
@@ -10,11 +12,19 @@ __all__ = [
     "best_words",
     "evaluate_actions",
     "evaluate_alignment",
+    "evaluate_forecasting",
+    "evaluate_storyboard",
     "evaluate_templates",
+    "forecast_figures",
+    "forecast_table",
+    "imagine_clips",
     "likelihood_gain",
     "read_truth",
     "read_words",
     "results_table",
     "step_segments",
+    "storyboard_figures",
+    "storyboard_table",
     "templates_table",
+    "told_steps",
 ]

@@ -2,7 +2,8 @@
 
 from .collator import VideoBertDataCollator
 from .examples import REGIMES, SegmentDataset
+from .futures import FutureDataset
 from .pairs import AlignmentPairs
 from .segments import row_segments
 
-__all__ = ["REGIMES", "AlignmentPairs", "SegmentDataset", "VideoBertDataCollator", "row_segments"]
+__all__ = ["REGIMES", "AlignmentPairs", "FutureDataset", "SegmentDataset", "VideoBertDataCollator", "row_segments"]
