@@ -123,10 +123,13 @@ def score_captions(
             How they are put together.
 
     Raises:
-        ValueError: There are not as many captions as steps, or a mode does not exist.
+        ValueError: There are not as many captions as steps, a step has no reference, or a mode does not exist.
     """
     if len(captions) != len(steps):
         raise ValueError(f"There are {len(captions)} captions for {len(steps)} steps; one each is needed.")
+    for step in steps:
+        if not any(text.strip() for text in step["references"]):
+            raise ValueError(f"The step of {step['video_id']} at {step['start']} s has no reference; one is needed.")
     for mode in modes:
         if mode not in MODES:
             raise ValueError(f"The mode {mode!r} does not exist; allowed are {', '.join(MODES)}.")

@@ -107,3 +107,5 @@ def test_what_cannot_be_scored():
         score_captions(["cut it."], STEPS, [Overlap()])
     with pytest.raises(ValueError, match="The mode 'both' does not exist; allowed are micro, macro, paragraph"):
         score_captions(["cut it."] * 4, STEPS, [Overlap()], modes=["both"])
+    with pytest.raises(ValueError, match="The step of b at 0.0 s has no reference"):
+        score_captions(["cut it."] * 4, [*STEPS[:1], STEPS[1] | {"references": [" "]}, *STEPS[2:]], [Overlap()])
