@@ -4,10 +4,14 @@ import html
 import os
 import textwrap
 from collections.abc import Mapping, Sequence
+from itertools import zip_longest
 from pathlib import Path
 
 # Longest line of a subtitle, as broadcasters have it.
 LINE_CHARACTERS = 42
+# Least pause between two subtitles: the eye sees that a new one has come, and no reader takes it for the old one that
+# rolls on.
+PAUSE_SECONDS = 0.1
 # The kinds of files that are written.
 SUBTITLES = (".vtt", ".srt")
 
@@ -19,7 +23,8 @@ def write_subtitles(path: str | os.PathLike, sentences: Sequence[Mapping]) -> No
         path (`str` or `os.PathLike`):
             A file that ends in `.vtt` or `.srt`.
         sentences (`Sequence[Mapping]`):
-            `{"text", "start", "end"}`, in seconds, in order. Those without text are left out.
+            `{"text", "start", "end"}`, in seconds, in order. Those without text are left out. Where the next one
+            follows at once, a sentence ends `PAUSE_SECONDS` earlier.
 
     Raises:
         ValueError: Another kind of file, or a sentence that does not end after it starts.
@@ -43,8 +48,11 @@ def format_subtitles(sentences: Sequence[Mapping], web: bool) -> str:
         ValueError: A sentence that does not end after it starts, on a clock of milliseconds.
     """
     blocks = ["WEBVTT"] if web else []
-    for sentence in sentences:
+    for sentence, following in zip_longest(sentences, sentences[1:]):
         start, end = (round(sentence[name] * 1000) for name in ("start", "end"))
+        if following is not None:
+            # What is short keeps half of its time.
+            end = min(end, max(round((following["start"] - PAUSE_SECONDS) * 1000), (start + end) // 2))
         if not 0 <= start < end:
             raise ValueError(
                 f"The sentence {sentence['text']!r:.60} lasts from {sentence['start']} to {sentence['end']} s; "

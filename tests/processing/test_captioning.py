@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from itertools import pairwise
 
 import pytest
 import torch
@@ -23,6 +24,8 @@ from processing.captioning_videobert import (
     write_captions,
 )
 from processing.codebook.fitting import fit_codebook
+from processing.subtitle_writing_videobert import write_subtitles
+from processing.subtitles_videobert import read_subtitles
 
 VIDEOS = [[1, 2, 3, 4, 5], [6], [7, 8, 9], [10, 11], [12, 13, 14]]
 
@@ -170,9 +173,9 @@ print(json.dumps(found))
 """
 
 
-@pytest.mark.slow
-def test_a_saved_captioner_travels(tiny_backbone, tiny_text_model, tmp_path):
-    """A process without the package reads a silent video and says the same."""
+@pytest.fixture(scope="module")
+def pipe_for_files(tiny_backbone, tiny_text_model):
+    """A pipeline that can read video files, and has learned nothing."""
     features = torch.randn(60, 16, generator=torch.Generator().manual_seed(0))
     codebook = fit_codebook(features, 2, 3, progress=False)
     processor = VideoBertProcessor.from_models(tiny_text_model, backbone=tiny_backbone, codebook=codebook)
@@ -180,10 +183,15 @@ def test_a_saved_captioner_travels(tiny_backbone, tiny_text_model, tmp_path):
     sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
     config = VideoBertConfig(text_vocab_size=len(text_tokenizer()), codebook_size=9, initializer_range=0.4, **sizes)
     captioner = VideoBertForCaptioning.from_videobert(VideoBertForPreTraining(config), processor.tokenizer, 1)
-    captioner.save_pretrained(tmp_path / "saved")
-    processor.save_pretrained(tmp_path / "saved")
+    return VideoCaptioningPipeline(model=captioner, processor=processor, device="cpu")
+
+
+@pytest.mark.slow
+def test_a_saved_captioner_travels(pipe_for_files, tmp_path):
+    """A process without the package reads a silent video and says the same."""
+    pipe_for_files.save_pretrained(tmp_path / "saved")
     make_video(tmp_path / "video.mp4", "testsrc=s=64x48:r=25:d=4.6")
-    expected = VideoCaptioningPipeline(model=captioner, processor=processor, device="cpu")(str(tmp_path / "video.mp4"))
+    expected = pipe_for_files(str(tmp_path / "video.mp4"))
     done = subprocess.run(
         [sys.executable, "-c", ELSEWHERE, tmp_path / "saved", tmp_path / "video.mp4", tmp_path / "again"],
         cwd=tmp_path,
@@ -196,3 +204,18 @@ def test_a_saved_captioner_travels(tiny_backbone, tiny_text_model, tmp_path):
     )
     assert done.returncode == 0, done.stderr[-3000:]
     assert json.loads(done.stdout.splitlines()[-1]) == expected
+
+
+@pytest.mark.parametrize("name", ["mmaction2__demo.mp4", "derived__vfr.mkv", "decord__video_90.mov"])
+def test_real_files_become_subtitles(pipe_for_files, shared_media, tmp_path, name):
+    """Silent or not, their captions follow one another, and our own reader reads what is written."""
+    captions = pipe_for_files(str(shared_media / name))
+    assert all(one["start"] < one["end"] for one in captions)
+    assert all(before["end"] <= after["start"] for before, after in pairwise(captions))
+    for ending in (".vtt", ".srt"):
+        write_subtitles(tmp_path / f"a{ending}", captions)
+    read = [read_subtitles(tmp_path / f"a{ending}") for ending in (".vtt", ".srt")]
+    assert read[0] == read[1]
+    # A caption that ends in no full stop is given one by the reader.
+    said, found = ([word.rstrip(".") for one in some for word in one["text"].split()] for some in (captions, read[0]))
+    assert found == said
