@@ -192,15 +192,13 @@ class VideoFillMaskPipeline(VideoBertPipeline):
         return [targets] * masks
 
     def _read(self, video) -> list[list[int]]:
-        """The visual ids of a video that has any."""
+        """The visual ids of a video, which is read once for all variants of a sentence."""
         offset = self.processor.visual_token_offset
         ids = self.processor(videos=[video], truncation=False)["input_ids"][0]
         ids = [[int(one) - offset for one in ids if one >= offset]]
         if not ids[0]:
-            named = f"{video!r:.80}"
-            raise ValueError(
-                f"The video {named} is too short for one clip of {self.processor.video_processor.clip_seconds} s."
-            )
+            seconds = self.processor.video_processor.clip_seconds
+            raise ValueError(f"The video {f'{video!r:.80}'} holds no clip; allowed is at least one of {seconds} s.")
         return ids
 
     def _forward(self, model_inputs):

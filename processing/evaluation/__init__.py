@@ -1,9 +1,9 @@
 """What a trained model is worth. The model is an argument, never an import."""
 
-from .actions import best_words, evaluate_actions, results_table
+from .actions import best_words, evaluate_actions, evaluate_templates, results_table, templates_table
 from .alignment import alignment, alignment_table, evaluate_alignment, likelihood_gain
 from .captions import caption_steps, captions_table, evaluate_captions, make_captions, score_captions
-from .truth import read_truth, step_segments
+from .truth import read_truth, read_words, step_segments
 
 __all__ = [
     "alignment",
@@ -14,10 +14,13 @@ __all__ = [
     "evaluate_actions",
     "evaluate_alignment",
     "evaluate_captions",
+    "evaluate_templates",
     "likelihood_gain",
     "make_captions",
     "read_truth",
+    "read_words",
     "results_table",
     "score_captions",
     "step_segments",
+    "templates_table",
 ]
