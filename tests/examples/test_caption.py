@@ -4,6 +4,7 @@ import json
 import sys
 
 import caption
+import evaluate
 import pytest
 import torch
 from support.tiny_rows import cooking_rows, cooking_truth, save_rows, save_truth, tiny_processor
@@ -24,6 +25,23 @@ class Exact:
 def call(monkeypatch, *arguments):
     monkeypatch.setattr(sys, "argv", ["caption.py", *map(str, arguments)])
     caption.main()
+
+
+def test_metrics_are_there():
+    """The script's metrics open without a hub, take what they are given, and are best where nothing is wrong."""
+    names = set()
+    for path in caption.METRICS:
+        for name, value in (
+            evaluate.load(str(path))
+            .compute(
+                predictions=["cut the lemon into slices.", "stir the soup."],
+                references=[["Cut the lemon into slices!"], ["wash it.", "stir the soup."]],
+            )
+            .items()
+        ):
+            names.add(name)
+            assert value > 0.5
+    assert {"cider_d", "bleu_4", "rouge_l", "meteor_approx"} <= names
 
 
 @pytest.fixture
