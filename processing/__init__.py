@@ -15,6 +15,7 @@ from .processing_videobert import VideoBertProcessor
 from .s3d_videobert import S3DConfig, S3DModel
 from .sequence_videobert import joint_tokenizer
 from .speech_videobert import SpeechRecognizer
+from .subtitle_writing_videobert import write_subtitles
 from .subtitles_videobert import find_subtitles, read_subtitles
 from .tasks_videobert import TASKS
 from .video_processing_videobert import VideoBertVideoProcessor
@@ -51,4 +52,5 @@ __all__ = [
     "find_subtitles",
     "joint_tokenizer",
     "read_subtitles",
+    "write_subtitles",
 ]

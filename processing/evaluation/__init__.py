@@ -2,6 +2,7 @@
 
 from .actions import best_words, evaluate_actions, evaluate_templates, results_table, templates_table
 from .alignment import alignment, alignment_table, evaluate_alignment, likelihood_gain
+from .captions import caption_steps, captions_table, evaluate_captions, make_captions, score_captions
 from .forecasting import evaluate_forecasting, forecast_figures, forecast_table
 from .storyboard import evaluate_storyboard, imagine_clips, storyboard_figures, storyboard_table, told_steps
 from .truth import read_truth, read_words, step_segments
@@ -10,8 +11,11 @@ __all__ = [
     "alignment",
     "alignment_table",
     "best_words",
+    "caption_steps",
+    "captions_table",
     "evaluate_actions",
     "evaluate_alignment",
+    "evaluate_captions",
     "evaluate_forecasting",
     "evaluate_storyboard",
     "evaluate_templates",
@@ -19,9 +23,11 @@ __all__ = [
     "forecast_table",
     "imagine_clips",
     "likelihood_gain",
+    "make_captions",
     "read_truth",
     "read_words",
     "results_table",
+    "score_captions",
     "step_segments",
     "storyboard_figures",
     "storyboard_table",
