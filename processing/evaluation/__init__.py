@@ -4,6 +4,7 @@ from .actions import best_words, evaluate_actions, evaluate_templates, results_t
 from .alignment import alignment, alignment_table, evaluate_alignment, likelihood_gain
 from .captions import caption_steps, captions_table, evaluate_captions, make_captions, score_captions
 from .forecasting import evaluate_forecasting, forecast_figures, forecast_table
+from .retrieval import rank_of, summarise_ranks
 from .storyboard import evaluate_storyboard, imagine_clips, storyboard_figures, storyboard_table, told_steps
 from .truth import read_truth, read_words, step_segments
 
@@ -24,6 +25,7 @@ __all__ = [
     "imagine_clips",
     "likelihood_gain",
     "make_captions",
+    "rank_of",
     "read_truth",
     "read_words",
     "results_table",
@@ -31,6 +33,7 @@ __all__ = [
     "step_segments",
     "storyboard_figures",
     "storyboard_table",
+    "summarise_ranks",
     "templates_table",
     "told_steps",
 ]
