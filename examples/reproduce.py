@@ -124,11 +124,14 @@ def main(arguments: Sequence[str] | None = None) -> dict:
     processor = VideoBertProcessor.from_pretrained(args.model)
     source = gather_source(args.data, processor, steps, args.output / "work", args.split)
 
-    figures = measure(model, processor, source, phrases, args.batch_size)
     asked = part_of(steps, TESTED)
     there = {step["video_id"] for step in part_of(source.segments, TESTED)}
     expected = {step["video_id"] for step in asked}
     missing = {video_id: reason for video_id, reason in source.missing.items() if video_id in expected}
+    if not there:
+        first = "".join(f" The first, {video_id}: {reason}." for video_id, reason in list(missing.items())[:1])
+        raise ValueError(f"None of {len(expected)} videos to test on is there.{first}")
+    figures = measure(model, processor, source, phrases, args.batch_size)
     name = f"{args.protocol} {args.mode}"
     published = PUBLISHED[name]
     table = protocol_table(figures, columns, published)

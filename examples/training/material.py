@@ -87,8 +87,7 @@ def own_material(options: Options) -> Material:
             subtitles = subtitles_of(sources, options.models, feature_subtitles)
             rows = build_feature_corpus(sources, processor, folder, subtitles, language, **fitting)
         else:
-            subtitles = subtitles_of(videos, options.models)
-            rows = build_corpus(videos, processor, folder, subtitles=subtitles, **fitting)
+            rows = build_corpus(videos, processor, folder, subtitles=subtitles_of(videos, options.models), **fitting)
         # The rows are of no use without it, should training be stopped.
         processor.save_pretrained(options.running.output_dir)
     check_rows(rows, processor)
@@ -121,13 +120,13 @@ def make_processor(models: ModelOptions, codebook: Path | None = None) -> VideoB
     )
 
 
-def subtitles_of(videos: Mapping, models: ModelOptions, find: Callable = find_subtitles):
+def subtitles_of(videos: Mapping, models: ModelOptions, find: Callable | None = None):
     """What stands in subtitles, in the language that the recogniser would write; `None` where they are not wanted."""
     if models.subtitles == "none":
         return None
     source = None if models.subtitles in (None, "beside") else models.subtitles
     written = "en" if models.asr_task == "translate" else models.language or "en"
-    return find(videos, source, written)
+    return (find or find_subtitles)(videos, source, written)
 
 
 def make_examples(options: Options, material: Material, config) -> tuple[SegmentDataset, SegmentDataset]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import zipfile
+import zlib
 from collections.abc import Iterator
 from os import PathLike
 from pathlib import Path, PurePosixPath
@@ -23,6 +24,8 @@ FEATURE_ENDINGS = (".npy", ".npz", ".h5", ".hdf5", ".parquet")
 PICKLES = (".pickle", ".pkl", ".pt", ".pth")
 # Numbers in an array of one video: a day at one feature a second, 4,096 wide, is 354 million.
 MOST_NUMBERS = 2**29
+# What damaged files raise.
+UNREADABLE = (ValueError, OSError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
 
 
 class FeatureSource(NamedTuple):
@@ -86,7 +89,7 @@ def sources_in(path: Path, name: str) -> Iterator[tuple[str, FeatureSource]]:
             yield from parquet_sources(path, name)
             return
         shapes = {".npy": npy_shapes, ".npz": npz_shapes}.get(path.suffix.lower(), h5_shapes)(path)
-    except (ValueError, OSError, KeyError, EOFError, zipfile.BadZipFile) as error:
+    except UNREADABLE as error:
         yield name, FeatureSource(path, error=f"{path} cannot be read: {error}")
         return
     features = {key: shape for key, shape in shapes.items() if len(shape) == 2} or shapes
@@ -208,26 +211,33 @@ def read_features(source: FeatureSource, width: int | None = None) -> np.ndarray
     """
     if source.error is not None:
         raise ValueError(source.error)
-    path, ending = source.path, source.path.suffix.lower()
-    if ending == ".parquet":
-        shards = FeatureShards(path, rows=source.key)
-        blocks = [block.numpy() for piece in range(shards.num_pieces) for block in shards.read(piece)]
-        features = np.concatenate([np.zeros((0, source.shape[1]), np.float32), *blocks])
-    elif ending == ".npy":
-        features = np.load(path, allow_pickle=False)
-    elif ending == ".npz":
-        with np.load(path, allow_pickle=False) as archive:
-            features = archive[source.key]
-    else:
-        with open_h5(path) as file:
-            data = file[source.key]
-            if data.external or data.is_virtual:
-                raise ValueError(f"{path}, {source.key}, lies in another file, which is not followed")
-            features = data[()]
-    check_numbers(features.dtype)
+    path = source.path
+    try:
+        features = load_array(source)
+        check_numbers(features.dtype)
+    except UNREADABLE as error:
+        raise ValueError(f"{path} cannot be read: {error}") from None
     if wrong := wrong_shape(path, source.key if isinstance(source.key, str) else None, features.shape):
         raise ValueError(wrong)
     if width is not None and features.shape[1] != width:
         raise ValueError(f"{path} has features of width {features.shape[1]}; here they are {width} wide")
     with np.errstate(over="ignore"):
         return np.asarray(features, dtype=np.float32)
+
+
+def load_array(source: FeatureSource) -> np.ndarray:
+    path, ending = source.path, source.path.suffix.lower()
+    if ending == ".parquet":
+        shards = FeatureShards(path, rows=source.key)
+        blocks = [block.numpy() for piece in range(shards.num_pieces) for block in shards.read(piece)]
+        return np.concatenate([np.zeros((0, source.shape[1]), np.float32), *blocks])
+    if ending == ".npy":
+        return np.load(path, allow_pickle=False)
+    if ending == ".npz":
+        with np.load(path, allow_pickle=False) as archive:
+            return archive[source.key]
+    with open_h5(path) as file:
+        data = file[source.key]
+        if data.external or data.is_virtual:
+            raise ValueError(f"{source.key} lies in another file, which is not followed")
+        return data[()]

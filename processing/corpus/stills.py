@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import torch
 from datasets import Dataset
-from torchvision.io import ImageReadMode, decode_image
+from torchcodec.decoders import decode_image
 
 from ..processing_videobert import VideoBertProcessor
 from .features import describe_into_shards
@@ -75,7 +75,7 @@ def encode_stills(stills: Mapping[str, Sequence[Still]], processor: VideoBertPro
     check_settings(shards, processor, {})
 
     def describe(video_id: str) -> dict:
-        pictures = [decode_image(str(still.path), ImageReadMode.RGB) for still in stills[video_id]]
+        pictures = [decode_image(still.path) for still in stills[video_id]]
         clips = [picture.expand(cutter.frames_per_clip, -1, -1, -1) for picture in pictures]
         features = torch.cat([processor.features(clip) for clip in clips])
         return {

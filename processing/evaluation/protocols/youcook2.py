@@ -30,6 +30,9 @@ NOT_NOUNS = AFTER_NOUNS | set(
     "that the their them then they this tsp two up well".split()
 )
 
+# Classes of the bounding boxes that name no object.
+PRONOUNS = {"it", "that", "them", "they"}
+
 
 def read_youcook2(path: str | PathLike) -> list[dict]:
     """The steps of YouCook II's annotation file, `youcookii_annotations_trainval.json`.
@@ -131,7 +134,7 @@ def read_object_classes(path: str | PathLike) -> dict[str, str]:
         if len(line) < 2 or not line[0].strip().isdecimal() or not line[1].strip():
             raise ValueError(f"{path} holds the line {','.join(line)!r}; a class has a number and its forms.")
         forms = [form.strip().lower() for form in line[1:] if form.strip()]
-        if forms[0] not in NOT_NOUNS:
+        if forms[0] not in PRONOUNS:
             classes |= dict.fromkeys(forms, forms[0])
     return classes
 
