@@ -10,6 +10,11 @@ One's own videos:
         --asr_model openai/whisper-small --backbone MCG-NJU/videomae-base-finetuned-kinetics \
         --config examples/configs/one_gpu.yaml
 
+Features that exist already (S3D of HowTo100M at one a second, say), with subtitles or captions where there are any:
+
+    accelerate launch examples/pretrain.py --features s3d/ --clip_seconds 1 --subtitles captions.json \
+        --output_dir runs/s3d --config examples/configs/one_gpu.yaml
+
 Rows that an earlier run made, with its processor, on several GPUs, going on where it stopped:
 
     accelerate launch --num_processes 8 --mixed_precision bf16 examples/pretrain.py --corpus runs/mine/corpus/rows \
@@ -195,7 +200,7 @@ def report(options: Options, material: Material, figures: dict, progress, starte
     within = options.objectives.predict_within_modality
     results["named_among"] = "their own modality" if within else "the joint vocabulary"
     results |= {"seconds": time.time() - started, "peak_memory_gb": peak_memory_gb()}
-    models, kitchen = options.models, not (options.data.videos or options.data.corpus)
+    models, kitchen = options.models, not (options.data.videos or options.data.corpus or options.data.features)
     license = "apache-2.0" if kitchen else models.license
     language = "en" if kitchen or models.asr_task == "translate" else models.language
     training = describe_training(options, material) | {"weights": saved.weights_fingerprint()}

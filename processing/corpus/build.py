@@ -9,7 +9,7 @@ fitted, or fitted again, at any time. Features are read in a stream where they l
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 
@@ -76,26 +76,39 @@ def build_corpus(
         `ValueError`: The folder was begun with other settings of speech, clips or backbone, its codebook was fitted in
             another way, a file in it is damaged, or there are no clips to fit.
     """
-    output_dir = Path(output_dir)
-    shards, kept = output_dir / "features", output_dir / "codebook"
     videos = {as_utf8(video_id): path for video_id, path in videos.items()}
     if subtitles is not None:
         subtitles = {as_utf8(video_id): path for video_id, path in subtitles.items()}
-    extract_features(videos, processor, shards, shard_size, subtitles)
+    extract_features(videos, processor, Path(output_dir) / "features", shard_size, subtitles)
+    return encode_corpus(list(videos), processor, output_dir, held_out_share, levels, branches, seed)
+
+
+def encode_corpus(
+    video_ids: Sequence[str],
+    processor: VideoBertProcessor,
+    output_dir: str | PathLike,
+    held_out_share: float | None = None,
+    levels: int = 4,
+    branches: int = 12,
+    seed: int = 0,
+) -> Dataset:
+    """The second half of [`build_corpus`]: from the shards in `output_dir/features` to the rows of some videos."""
+    output_dir = Path(output_dir)
+    shards, kept = output_dir / "features", output_dir / "codebook"
     if processor.codebook is None:
         asked = {"levels": levels, "branches": branches, "held_out_share": held_out_share}
         if is_saved(kept):
             check_record(kept, asked)
         else:
             rows = rows_by_video(shards)
-            clips = clips_to_fit(shards, {video_id: rows[video_id] for video_id in videos}, held_out_share)
+            clips = clips_to_fit(shards, {video_id: rows[video_id] for video_id in video_ids}, held_out_share)
             # Of several processes the first builds a corpus before the others, which wait for it.
             codebook = fit_codebook(
                 clips, levels, branches, seed=seed, backbone=public_name(processor.backbone), alone=True
             )
             save_codebook(codebook, kept, asked)
         processor.add_codebook(load_codebook(kept))
-    dataset = encode_rows(processor.codebook, shards, output_dir / "ids", videos)
+    dataset = encode_rows(processor.codebook, shards, output_dir / "ids", video_ids)
     if PartialState().is_main_process:
         remove_unfinished(output_dir)
         write_whole(output_dir / "rows", dataset.save_to_disk)
