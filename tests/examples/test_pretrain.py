@@ -149,7 +149,7 @@ def test_subtitles_are_in_the_language_that_is_heard(tmp_path, monkeypatch, opti
 
 
 def test_automatic_precision_is_what_the_processor_multiplies_in():
-    """A processor without such instructions would imitate bf16, which takes several times as long; a wish is a wish."""
+    """A processor without such instructions imitates bf16, which takes several times as long; a wish is a wish."""
     assert native_bf16({"avx512_bf16": True, "amx_bf16": False}) and native_bf16({"bf16": True})
     assert not native_bf16({"avx2": True, "avx512_f": True, "avx512_bf16": False})
     assert choose_precision(None) is None and choose_precision("bf16") == "bf16"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from ..actions import TOPS, action_ranks, evaluate_actions
+from ..actions import TEMPLATE, TOPS, evaluate_actions, rank_lists
 from ..controls import other_videos
 from ..intervals import share_with_interval
 from ..truth import ASKED
@@ -37,11 +37,13 @@ def evaluate_named_steps(
     asked_with = {"": own, "_prior": [[]] * len(own)}
     if order is not None:
         asked_with["_shuffled"] = [own[place] for place in order]
+    truth = [[segment[asked] for segment in segments] for asked in ASKED]
+    words = [sorted({one[asked] for one in [*segments, *(train_segments or ())]}) for asked in ASKED]
     for condition, visual_ids in asked_with.items():
-        ranks = action_ranks(model, processor, segments, visual_ids, batch_size)
-        for asked in ASKED:
+        among_all, _ = rank_lists(model, processor, visual_ids, TEMPLATE, words, truth, batch_size)
+        for asked, ranks in zip(ASKED, among_all, strict=True):
             for top in TOPS:
-                found = share_with_interval(ranks[asked] <= top, videos)
+                found = share_with_interval(ranks <= top, videos)
                 name = f"{asked}_top{top}{condition}"
                 figures |= {f"{name}_low": found["low"], f"{name}_high": found["high"]}
     return figures
