@@ -121,7 +121,7 @@ def subtitles_of(videos: Mapping[str, Path], models: ModelOptions):
 
 
 def make_examples(options: Options, material: Material, config) -> tuple[SegmentDataset, SegmentDataset]:
-    """Training examples, and held-out examples drawn in the same way."""
+    """Training examples, and held-out examples drawn in the same way, but for the full stops."""
     objectives, segments = options.objectives, options.segments
     chosen = {
         "mixture": dict(zip(REGIMES, objectives.mixture, strict=True)),
@@ -138,11 +138,9 @@ def make_examples(options: Options, material: Material, config) -> tuple[Segment
         "trailing_seconds": segments.trailing_seconds,
     }
     tokenizer, seed = material.processor.tokenizer, options.optimisation.seed
-    train, held_out = (
-        SegmentDataset(rows, tokenizer, seed=seed + number, **chosen)
-        for number, rows in enumerate((material.train_rows, material.test_rows))
-    )
-    return train, held_out
+    train = SegmentDataset(material.train_rows, tokenizer, seed=seed, **chosen)
+    # Figures are of what is said, as it is written.
+    return train, SegmentDataset(material.test_rows, tokenizer, bare_share=0.0, seed=seed + 1, **chosen)
 
 
 def make_collator(options: Options, material: Material, config) -> VideoBertDataCollator:
