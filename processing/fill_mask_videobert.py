@@ -2,8 +2,9 @@
 
 A word of several WordPieces is asked with several masks, all at once: "how to [MASK] the [MASK]" asks an object of two
 pieces as "how to [MASK] the [MASK] [MASK]". Its score is the mean of its pieces' log-probabilities, which does not
-sink with their number. To fill the pieces one after the other would give a likelihood of them together, but no mean
-that compares: within a word later pieces are all but certain, so long words would win.
+sink with their number, and one pass answers for all words of a length. To fill the pieces one after the other needs a
+pass for each word and gives the likelihood of all its pieces together. But the mean of those would favour long words:
+where the first piece of a known word stands, the others are all but certain.
 """
 
 from collections.abc import Sequence
@@ -150,6 +151,10 @@ class VideoFillMaskPipeline(VideoBertPipeline):
     >>> pipe("film.mp4", text="now let me show you how to [MASK] it.", targets=["cut", "julienne"])
     ```
 
+    Each answer has its `score` (a probability among all words; of several pieces the geometric mean of theirs),
+    `token` (its id, or ids), `token_str` and the `sequence` that it makes. One mask gives a list of answers, several
+    give one list each.
+
     Parameters of the pipeline and of its calls:
         top_k (`int`, *optional*, defaults to 5):
             Answers to each mask.
@@ -208,34 +213,42 @@ class VideoFillMaskPipeline(VideoBertPipeline):
 
     def postprocess(self, model_outputs, top_k: int = 5):
         """The best words of each mask, the best first."""
-        tokenizer, lists = self.processor.tokenizer, model_outputs[0]["asked"]["lists"]
-        text, results = model_outputs[0]["asked"]["text"], []
+        asked = model_outputs[0]["asked"]
         answers = [(one["log_probabilities"][0], one["asked"]["questions"]) for one in model_outputs]
-        for slot, words in enumerate(lists):
+        results = []
+        for slot, words in enumerate(asked["lists"]):
             if words is None:
-                scores, ids = answers[0][0][slot].topk(top_k)
-                ids = ids.tolist()
-                words, pieces = [tokenizer.decode([one]) for one in ids], [[one] for one in ids]
+                best = self._best_of_all(answers[0][0][slot], top_k)
             else:
-                every = torch.empty(len(words))
-                for log_probabilities, questions in answers:
-                    for question in questions:
-                        if question.slot == slot:
-                            every[question.columns] = score_words(log_probabilities, question)
-                scores, order = every.topk(min(top_k, len(words)))
-                words = [words[one] for one in order.tolist()]
-                pieces = word_pieces(tokenizer, words)
-            parts = text.split(tokenizer.mask_token)
-            before, after = tokenizer.mask_token.join(parts[: slot + 1]), tokenizer.mask_token.join(parts[slot + 1 :])
+                best = self._best_of_list(slot, words, answers, top_k)
+            before, after = self._around(asked["text"], slot)
             results.append(
                 [
-                    {
-                        "score": score,
-                        "token": ids[0] if len(ids) == 1 else ids,
-                        "token_str": word,
-                        "sequence": before + word + after,
-                    }
-                    for score, word, ids in zip(scores.exp().tolist(), words, pieces, strict=True)
+                    {"score": score, "token": token, "token_str": word, "sequence": before + word + after}
+                    for score, token, word in best
                 ]
             )
         return results if len(results) > 1 else results[0]
+
+    def _best_of_all(self, log_probabilities: torch.Tensor, top_k: int) -> list[tuple]:
+        """Score, id and word of the best WordPieces."""
+        scores, ids = log_probabilities.topk(min(top_k, len(log_probabilities)))
+        words = [self.processor.tokenizer.decode([one]) for one in ids.tolist()]
+        return list(zip(scores.exp().tolist(), ids.tolist(), words, strict=True))
+
+    def _best_of_list(self, slot: int, words: Sequence[str], answers, top_k: int) -> list[tuple]:
+        """Score, ids and word of the best listed words."""
+        scores, pieces = torch.empty(len(words)), word_pieces(self.processor.tokenizer, words)
+        for log_probabilities, questions in answers:
+            for question in questions:
+                if question.slot == slot:
+                    scores[question.columns] = score_words(log_probabilities, question)
+        scores, order = scores.exp().topk(min(top_k, len(words)))
+        tokens = [ids[0] if len(ids) == 1 else ids for ids in pieces]
+        return [(score, tokens[one], words[one]) for score, one in zip(scores.tolist(), order.tolist(), strict=True)]
+
+    def _around(self, text: str, slot: int) -> tuple[str, str]:
+        """What stands before and behind a mask of a text."""
+        mask = self.processor.tokenizer.mask_token
+        parts = text.split(mask)
+        return mask.join(parts[: slot + 1]), mask.join(parts[slot + 1 :])

@@ -27,24 +27,24 @@ def run(tmp_path, monkeypatch, *options, truth=None):
     main()
 
 
-@pytest.mark.parametrize("label, classes", [("verb", 4), ("pair", None)])
-def test_what_is_learned_is_saved_and_measured(tmp_path, monkeypatch, capsys, label, classes):
-    """The tokens of these rows name verb and object: the model learns them from six videos, and is found again on disk
-    with the names of its classes; a pair that training never shows is missed and stays in the count."""
+@pytest.mark.parametrize("label", ["verb", "pair"])
+def test_what_is_learned_is_saved_and_measured(tmp_path, monkeypatch, capsys, label):
+    """The tokens of these rows name verb and object: the model learns verbs from six videos, and is found again on
+    disk with the names of its classes; a pair that training never shows is missed and stays in the count."""
     run(tmp_path, monkeypatch, "--label", label, "--test_corpus", tmp_path / "test" / "rows", "--epochs", 30)
     figures = json.loads((tmp_path / "out" / "actions.json").read_text())
     assert figures["num_segments"] == 8 and figures["label"] == label
     assert "| fine-tuned |" in capsys.readouterr().out
     model = AutoModelForVideoClassification.from_pretrained(tmp_path / "out").eval()
-    processor = VideoBertProcessor.from_pretrained(tmp_path / "out")
-    rows, truth = cooking_rows(), cooking_truth(cooking_rows())
-    step = truth["video0"][0]
+    processor, rows = VideoBertProcessor.from_pretrained(tmp_path / "out"), cooking_rows()
+    steps = [step for video in list(cooking_truth(rows).values())[:6] for step in video]
+    if label == "pair":
+        assert set(model.config.id2label.values()) == {f"{step['verb']} {step['object']}" for step in steps}
+        return
     with torch.no_grad():
         best = model(**processor(videos=rows[0]["visual_ids"][:8])).logits.argmax().item()
-    assert model.config.id2label[best] == (step["verb"] if label == "verb" else f"{step['verb']} {step['object']}")
-    if label == "verb":
-        assert len(model.config.id2label) == classes
-        assert figures["top1"] > 0.8 and figures["top1"] > figures["top1_prior"] and figures["top1_chance"] == 0.25
+    assert model.config.id2label[best] == steps[0]["verb"]
+    assert figures["top1"] > 0.8 and figures["top1"] > figures["top1_prior"] and figures["top1_chance"] == 0.25
 
 
 def test_truth_of_other_videos_is_refused(tmp_path, monkeypatch):

@@ -21,6 +21,7 @@ from modeling_videobert import (
     VideoBertForPreTraining,
     VideoBertForVideoClassification,
     VideoBertModel,
+    configuration_videobert,
 )
 
 IDS = torch.tensor([[101, 110, 1, 130, 131, 102], [101, 111, 112, 113, 114, 102]])
@@ -78,6 +79,23 @@ def test_auto_map_is_complete(tmp_path, model_class):
         module, class_name = reference.split(".")
         assert f"class {class_name}(" in (tmp_path / f"{module}.py").read_text(), name
     assert {"AutoModel", "AutoModelForMaskedLM", "AutoModelForPreTraining"} <= auto_map.keys()
+
+
+def test_a_saved_configuration_tells_of_pipelines(tmp_path, monkeypatch):
+    """A file names the pipelines that ask one of its models, for those who must trust its code. A configuration that
+    is loaded names only those that this process does not know: `pipeline` would ask trust for its own."""
+    known, classes = {"impl": "a.A", "pt": ["AutoModelForMaskedLM"]}, {"impl": "b.B", "pt": (AutoModelForMaskedLM,)}
+    registered = {"known": known, "of other models": {"impl": "c.C", "pt": ["AutoModelForSeq2SeqLM"]}}
+    monkeypatch.setattr(configuration_videobert, "CUSTOM_PIPELINES", registered)
+    # As `pipeline` leaves it: with the class itself in the place of its name.
+    VideoBertConfig(custom_pipelines={"foreign": classes}).save_pretrained(tmp_path)
+    told = json.loads((tmp_path / "config.json").read_text())["custom_pipelines"]
+    assert told == {"foreign": {"impl": "b.B", "pt": ["AutoModelForMaskedLM"]}, "known": known}
+    loaded = VideoBertConfig.from_pretrained(tmp_path)
+    assert set(loaded.custom_pipelines) == {"foreign"} and loaded.to_dict()["custom_pipelines"] == told
+    monkeypatch.setattr(configuration_videobert, "CUSTOM_PIPELINES", {})
+    assert set(VideoBertConfig.from_pretrained(tmp_path).custom_pipelines) == {"foreign", "known"}
+    assert "custom_pipelines" not in VideoBertConfig().to_dict()
 
 
 @pytest.mark.slow
