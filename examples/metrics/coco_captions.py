@@ -4,7 +4,8 @@ The reference cuts them with the Stanford PTB tokenizer (CoreNLP 3.4.1, lower ca
 punctuation. `tokenize_caption` does the same for what captions and recognised speech hold: words with hyphens,
 contractions ("don't" becomes "do n't"), possessives, abbreviations, numbers, fractions, brackets, quotes, signs. Web
 and mail addresses, telephone numbers, entities ("&amp;"), smileys and scripts that write vowels as marks may be cut in
-other places.
+other places. The words are the same on all 13,829 sentences of YouCook II's annotations, and on all but 4 of the
+74,801 that were recognised in its videos.
 
 Each metric's folder has this file as a link: `evaluate` copies a metric only with files that lie beside it, and
 uploading a folder to the Hub stores what a link leads to.

@@ -1,4 +1,4 @@
-"""BLEU-1 to BLEU-4 of captions (Papineni et al., ACL 2002) as the COCO caption evaluation computes them, without Java."""
+"""BLEU-1 to -4 of captions (Papineni et al., ACL 2002) as the COCO caption evaluation computes them, without Java."""
 
 import math
 

@@ -4,8 +4,8 @@ import datasets
 import evaluate
 import numpy as np
 
-DESCRIPTION = """How much of a codebook do videos use: the share of its visual ids that occur, and the perplexity, which is
-the number of ids that would be as hard to guess if all came equally often. For a tree, on each of its levels."""
+DESCRIPTION = """How much of a codebook do videos use: the share of its visual ids that occur, and the perplexity,
+which is the number of ids that would be as hard to guess if all came equally often. For a tree, by level."""
 INPUTS = """
 Args:
     data (`list[list[int]]`):

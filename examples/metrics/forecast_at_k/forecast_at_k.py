@@ -5,8 +5,8 @@ import evaluate
 
 from .ranks import rank_in_list, share_within
 
-DESCRIPTION = """Forecasting: is the visual token that comes, one, two, four and eight clips later, among the first k of the
-forecast? With binomial standard errors, which take moments for independent: those of one video are not."""
+DESCRIPTION = """Forecasting: is the visual token that comes, one, two, four and eight clips later, among the first k
+of the forecast? With binomial standard errors, which take moments for independent: those of one video are not."""
 CITATION = """@inproceedings{sun2019videobert,
   title = {{VideoBERT}: A Joint Model for Video and Language Representation Learning},
   author = {Sun, Chen and Myers, Austin and Vondrick, Carl and Murphy, Kevin and Schmid, Cordelia},
@@ -25,8 +25,8 @@ Args:
         How many of the first are looked at.
 
 Returns:
-    `dict`: `top1_at_1` (the first of the forecast, one clip ahead), … with their standard errors `top1_at_1_se`, …, and
-    `num_at_1`, …: how many moments were asked. `None` where none was.
+    `dict`: `top1_at_1` (the first of the forecast, one clip ahead), … with their standard errors `top1_at_1_se`, …,
+    and `num_at_1`, …: how many moments were asked. `None` where none was.
 """
 IGNORED = -100
 

@@ -1,4 +1,4 @@
-"""Stems of English words by the Porter2 algorithm (M. F. Porter, "Snowball", 2001): "chops" and "chopping" are "chop"."""
+"""Stems of English words by the Porter2 algorithm (M. F. Porter, 2001): "chops" and "chopping" have the stem chop."""
 
 from __future__ import annotations
 

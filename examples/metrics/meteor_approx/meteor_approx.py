@@ -50,8 +50,7 @@ def score(weight, matches, pieces, said, expected):
         return 0.0
     precision, recall = weight / said, weight / expected
     mean = precision * recall / (RECALL * precision + (1 - RECALL) * recall)
-    all_in_order = pieces == 1 and matches == said == expected
-    return mean * (1 - (0 if all_in_order else PENALTY * (pieces / matches) ** POWER))
+    return mean * (1 - PENALTY * (pieces / matches) ** POWER)
 
 
 def align(prediction, reference):
@@ -82,4 +81,6 @@ def align(prediction, reference):
                 grown[key] = min(cost, grown.get(key, cost))
         beam = dict(sorted(grown.items(), key=lambda way: way[1])[:BEAM])
     missing, pieces, _, weight = min(beam.values())
-    return -weight, -missing, pieces, len(prediction), len(reference)
+    # As in METEOR, the very words in order are in no piece: they earn no penalty.
+    all_in_order = pieces == 1 and -missing == len(prediction) == len(reference)
+    return -weight, -missing, 0 if all_in_order else pieces, len(prediction), len(reference)

@@ -38,9 +38,13 @@ class RetrievalAtK(evaluate.Metric):
             ],
         )
 
-    def _compute(self, predictions, references, tops=(1, 5, 10)):
-        if not predictions:
+    def _infer_feature_from_batch(self, batch):
+        # evaluate tells the two kinds of input apart by the first one.
+        if not len(batch["predictions"]):
             raise ValueError("There are no queries to score.")
+        return super()._infer_feature_from_batch(batch)
+
+    def _compute(self, predictions, references, tops=(1, 5, 10)):
         ranked = isinstance(predictions[0], int)
         sizes = references if ranked else [len(row) for row in predictions]
         for query, (found, right, size) in enumerate(zip(predictions, references, sizes, strict=True)):

@@ -5,8 +5,8 @@ import evaluate
 
 from .ranks import rank_by_scores, rank_in_list, share_within
 
-DESCRIPTION = """Zero-shot action classification: is the true verb, and the true object, among the model's first k words?
-With binomial standard errors. Scores that are the same count against the model."""
+DESCRIPTION = """Zero-shot action classification: is the true verb, and the true object, among the model's first k
+words? With binomial standard errors. Scores that are the same count against the model."""
 CITATION = """@inproceedings{sun2019videobert,
   title = {{VideoBERT}: A Joint Model for Video and Language Representation Learning},
   author = {Sun, Chen and Myers, Austin and Vondrick, Carl and Murphy, Kevin and Schmid, Cordelia},
@@ -45,9 +45,13 @@ class ZeroShotAction(evaluate.Metric):
             features=[features("string", "string"), features("float64", "int64")],
         )
 
-    def _compute(self, predictions, references, tops=(1, 5)):
-        if not predictions:
+    def _infer_feature_from_batch(self, batch):
+        # evaluate tells the two kinds of input apart by the first one.
+        if not len(batch["predictions"]):
             raise ValueError("There are no segments to score.")
+        return super()._infer_feature_from_batch(batch)
+
+    def _compute(self, predictions, references, tops=(1, 5)):
         results = {"num_segments": len(predictions)}
         for asked in ASKED:
             answers, truths = ([one[asked] for one in side] for side in (predictions, references))
