@@ -5,11 +5,10 @@ Learn from the sentences of rows, and score against what must be beaten on held-
     python examples/caption.py --model runs/kitchen --corpus runs/kitchen/rows/train.parquet \
         --test_corpus runs/kitchen/rows/held_out.parquet --truth runs/kitchen/rows/truth.jsonl --output runs/captioner
 
-One's own rows, with a start from text alone in the same table, on several GPUs; then the paper's way, in which a
-decoder reads one vector a video:
+One's own rows, on several GPUs; then the paper's way, in which a decoder reads one vector a video:
 
     accelerate launch --num_processes 8 examples/caption.py --model runs/mine --corpus runs/mine/corpus/rows \
-        --max_steps 5000 --train_encoder --text_start google-bert/bert-base-uncased --output runs/captioner
+        --max_steps 5000 --train_encoder --output runs/captioner
     python examples/caption.py --model runs/mine --corpus runs/mine/corpus/rows --paper_features --raw_features \
         --output runs/paper_captioner
 
@@ -30,6 +29,7 @@ import sys
 from pathlib import Path
 
 import evaluate
+from accelerate import PartialState
 from endings import end_in_a_sentence
 from training.captioner import CaptionOptions, caption_figures, train_captioner
 from training.options import HelpFormatter
@@ -55,7 +55,7 @@ def parse() -> tuple[CaptionOptions, object]:
     parser.add_argument("--corpus", type=Path, help="rows to learn from")
     parser.add_argument("--test_corpus", type=Path, help="rows to be scored on, with --truth")
     parser.add_argument("--truth", type=Path, help="their steps, one JSON object a line")
-    parser.add_argument("--text_start", help="text BERT of a captioner that starts without pretraining on video")
+    parser.add_argument("--text_start", help="text BERT, for a line of the table: without pretraining on video")
     parser.add_argument("--video", type=Path, help="a video, or a folder of them, to be captioned")
     parser.add_argument("--num_beams", type=int, default=4, help="captions that are followed at a time")
     parser.add_argument("--length_penalty", type=float, default=1.0, help="above 0: how much long captions are liked")
@@ -64,6 +64,8 @@ def parse() -> tuple[CaptionOptions, object]:
         parser.error("give either --corpus, to learn from, or --video, to be captioned")
     if (values.test_corpus is None) != (values.truth is None):
         parser.error("--test_corpus and --truth belong together")
+    if values.text_start and values.test_corpus is None:
+        parser.error("--text_start is compared on --test_corpus, which is missing")
     return options, values
 
 
@@ -94,15 +96,16 @@ def learn(options: CaptionOptions, values) -> None:
             length_penalty=values.length_penalty,
         )
         captioner = more["captioner"]
-        print(
-            f"{figures['caption_steps']} steps; {figures['caption_steps_left_out']} that nobody names were left out\n"
-        )
-        print(captions_table(more["results"]))
+    if not PartialState().is_main_process:
+        return
     captioner.save_pretrained(values.output)
     processor.save_pretrained(values.output)
     if values.test_corpus is not None:
         told = {"figures": figures, "results": more["results"], "captions": more["captions"]}
         (values.output / "captions.json").write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
+        left_out = figures["caption_steps_left_out"]
+        print(f"{figures['caption_steps']} steps; {left_out} that nobody names were left out\n")
+        print(captions_table(more["results"]))
 
 
 def caption(values) -> int:
@@ -120,7 +123,7 @@ def caption(values) -> int:
         )
         try:
             sentences = pipe(str(path), num_beams=values.num_beams, length_penalty=values.length_penalty)
-        except ValueError as error:
+        except (ValueError, RuntimeError, OSError) as error:
             print(f"{name}: error: {error}")
             bad += 1
             continue

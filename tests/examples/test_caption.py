@@ -121,6 +121,7 @@ def test_one_video(captioner, silent_video, tmp_path, monkeypatch):
     [
         ([], "give either --corpus, to learn from, or --video, to be captioned"),
         (["--corpus", "rows", "--truth", "t"], "--test_corpus and --truth belong together"),
+        (["--corpus", "rows", "--text_start", "bert"], "--text_start is compared on --test_corpus, which is missing"),
     ],
 )
 def test_what_does_not_go_together(monkeypatch, capsys, arguments, message):
