@@ -9,7 +9,7 @@ fitted, or fitted again, at any time. Features are read in a stream where they l
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from os import PathLike
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from ..codebook.feature_shards import FeatureShards, read_shard, rows_by_video
 from ..codebook.fitting import fit_codebook
 from ..codebook.saving import check_record, is_saved, load_codebook, save_codebook
 from ..codebook.whole_files import remove_unfinished, write_whole
+from ..codebook_videobert import VisualCodebook
 from ..names_videobert import public_name
 from ..processing_videobert import VideoBertProcessor
 from .describing import as_utf8, extract_features
@@ -76,43 +77,52 @@ def build_corpus(
         `ValueError`: The folder was begun with other settings of speech, clips or backbone, its codebook was fitted in
             another way, a file in it is damaged, or there are no clips to fit.
     """
+    output_dir = Path(output_dir)
+    shards, kept = output_dir / "features", output_dir / "codebook"
     videos = {as_utf8(video_id): path for video_id, path in videos.items()}
     if subtitles is not None:
         subtitles = {as_utf8(video_id): path for video_id, path in subtitles.items()}
-    extract_features(videos, processor, Path(output_dir) / "features", shard_size, subtitles)
-    return encode_corpus(list(videos), processor, output_dir, held_out_share, levels, branches, seed)
-
-
-def encode_corpus(
-    video_ids: Sequence[str],
-    processor: VideoBertProcessor,
-    output_dir: str | PathLike,
-    held_out_share: float | None = None,
-    levels: int = 4,
-    branches: int = 12,
-    seed: int = 0,
-) -> Dataset:
-    """The second half of [`build_corpus`]: from the shards in `output_dir/features` to the rows of some videos."""
-    output_dir = Path(output_dir)
-    shards, kept = output_dir / "features", output_dir / "codebook"
+    extract_features(videos, processor, shards, shard_size, subtitles)
+    fitting = {"levels": levels, "branches": branches, "held_out_share": held_out_share}
     if processor.codebook is None:
-        asked = {"levels": levels, "branches": branches, "held_out_share": held_out_share}
-        if is_saved(kept):
-            check_record(kept, asked)
-        else:
-            rows = rows_by_video(shards)
-            clips = clips_to_fit(shards, {video_id: rows[video_id] for video_id in video_ids}, held_out_share)
-            # Of several processes the first builds a corpus before the others, which wait for it.
-            codebook = fit_codebook(
-                clips, levels, branches, seed=seed, backbone=public_name(processor.backbone), alone=True
-            )
-            save_codebook(codebook, kept, asked)
-        processor.add_codebook(load_codebook(kept))
-    dataset = encode_rows(processor.codebook, shards, output_dir / "ids", video_ids)
+        # Of several processes the first builds a corpus before the others, which wait for it.
+        processor.add_codebook(own_codebook(kept, shards, videos, fitting, seed, processor.backbone))
+    dataset = encode_rows(processor.codebook, shards, output_dir / "ids", videos)
     if PartialState().is_main_process:
         remove_unfinished(output_dir)
         write_whole(output_dir / "rows", dataset.save_to_disk)
     return dataset
+
+
+def own_codebook(
+    folder: Path, shards: Path, videos: Iterable[str], fitting: dict, seed: int, backbone: object
+) -> VisualCodebook:
+    """The codebook of a corpus, fitted if it is not there yet.
+
+    Args:
+        folder (`Path`):
+            Its folder.
+        shards (`Path`):
+            That of the features.
+        videos (`Iterable[str]`):
+            The ids of those it may be fitted on.
+        fitting (`dict`):
+            `levels`, `branches` and `held_out_share`; a codebook that is there must be of the same.
+        seed (`int`):
+            Of the fit.
+        backbone:
+            The network of the features, whose name is noted.
+    """
+    if is_saved(folder):
+        check_record(folder, fitting)
+    else:
+        rows = rows_by_video(shards)
+        clips = clips_to_fit(shards, {video_id: rows[video_id] for video_id in videos}, fitting["held_out_share"])
+        codebook = fit_codebook(
+            clips, fitting["levels"], fitting["branches"], seed=seed, backbone=public_name(backbone), alone=True
+        )
+        save_codebook(codebook, folder, fitting)
+    return load_codebook(folder)
 
 
 def clips_to_fit(shards: Path, rows: Mapping[str, int], held_out_share: float | None) -> torch.Tensor | FeatureShards:

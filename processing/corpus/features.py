@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 
@@ -20,12 +20,13 @@ from accelerate.utils import tqdm
 from datasets import Dataset
 
 from ..codebook.feature_shards import read_shard
-from ..codebook.whole_files import read_json, remove_unfinished, write_json
+from ..codebook.whole_files import read_json, remove_unfinished, write_json, write_whole
 from ..processing_videobert import VideoBertProcessor
 from ..subtitles_videobert import find_subtitles, read_subtitles
-from .build import encode_corpus
-from .describing import failed_row, write_shard
+from .build import own_codebook
+from .describing import write_shard
 from .feature_files import FeatureSource, read_features
+from .ids import encode_rows
 from .settings import SETTINGS_NAME
 
 
@@ -35,7 +36,10 @@ def build_feature_corpus(
     output_dir: str | PathLike,
     subtitles: Mapping[str, Path] | None = None,
     language: str | None = None,
-    **fitting,
+    held_out_share: float | None = None,
+    levels: int = 4,
+    branches: int = 12,
+    seed: int = 0,
 ) -> Dataset:
     """Takes features through the rest of the way, to rows of sentences and visual ids.
 
@@ -52,8 +56,8 @@ def build_feature_corpus(
             By video id what is said; nothing is said in the other videos.
         language (`str`, *optional*):
             What the subtitles are likely written in, where their encoding is older than UTF-8.
-        fitting:
-            `held_out_share`, `levels`, `branches` and `seed`, as of [`build_corpus`].
+        held_out_share, levels, branches, seed:
+            Of a codebook that is fitted, as of [`build_corpus`].
 
     Returns:
         [`datasets.Dataset`]: One row a video, in the order of `sources`; the `error` of a bad one says what is wrong.
@@ -61,8 +65,17 @@ def build_feature_corpus(
     Raises:
         `ValueError`: The folder was begun with other features or clips, or there are no clips to fit.
     """
-    import_features(sources, processor, Path(output_dir) / "features", subtitles, language)
-    return encode_corpus(list(sources), processor, output_dir, **fitting)
+    output_dir = Path(output_dir)
+    shards = output_dir / "features"
+    import_features(sources, processor, shards, subtitles, language)
+    if processor.codebook is None:
+        fitting = {"levels": levels, "branches": branches, "held_out_share": held_out_share}
+        processor.add_codebook(own_codebook(output_dir / "codebook", shards, sources, fitting, seed, None))
+    dataset = encode_rows(processor.codebook, shards, output_dir / "ids", sources)
+    if PartialState().is_main_process:
+        remove_unfinished(output_dir)
+        write_whole(output_dir / "rows", dataset.save_to_disk)
+    return dataset
 
 
 def import_features(
@@ -97,15 +110,29 @@ def describe_features(
             sentences = read_subtitles(subtitles, video_id, duration, **told)
         except ValueError as error:
             problems.append(str(error))
+    told = {"error": "; ".join(problems) or None, "notes": "; ".join(notes) or None}
+    return described_row(video_id, features, clip_seconds, duration, sentences, **told)
+
+
+def described_row(
+    video_id: str,
+    features: np.ndarray,
+    clip_seconds: float,
+    duration: float | None,
+    sentences: Sequence[Mapping] = (),
+    error: str | None = None,
+    notes: str | None = None,
+) -> dict:
+    """A row before its features are visual ids."""
     return {
         "video_id": video_id,
         "duration": duration,
         "clip_seconds": clip_seconds,
         "has_speech": bool(sentences),
-        "sentences": sentences,
+        "sentences": list(sentences),
         "features": features,
-        "error": "; ".join(problems) or None,
-        "notes": "; ".join(notes) or None,
+        "error": error,
+        "notes": notes,
     }
 
 
@@ -140,7 +167,7 @@ def describe_into_shards(
             try:
                 described.append(describe(name))
             except Exception as error:  # files come from strangers
-                described.append(failed_row(name, error, clip_seconds) | {"error": f"{name}: {error}"})
+                described.append(described_row(name, np.zeros((0, 1)), clip_seconds, None, error=f"{name}: {error}"))
         # What failed as it did before is known already.
         described = [row for row in described if row["error"] is None or row["error"] != tried.get(row["video_id"])]
         if described:

@@ -13,7 +13,7 @@ from datasets import Dataset
 from torchcodec.decoders import decode_image
 
 from ..processing_videobert import VideoBertProcessor
-from .features import describe_into_shards
+from .features import describe_into_shards, described_row
 from .ids import encode_rows
 from .settings import check_settings
 
@@ -78,16 +78,8 @@ def encode_stills(stills: Mapping[str, Sequence[Still]], processor: VideoBertPro
         pictures = [decode_image(still.path) for still in stills[video_id]]
         clips = [picture.expand(cutter.frames_per_clip, -1, -1, -1) for picture in pictures]
         features = torch.cat([processor.features(clip) for clip in clips])
-        return {
-            "video_id": video_id,
-            "duration": max(still.end for still in stills[video_id]),
-            "clip_seconds": cutter.clip_seconds,
-            "has_speech": False,
-            "sentences": [],
-            "features": features.numpy(),
-            "error": None,
-            "notes": None,
-        }
+        last = max(still.end for still in stills[video_id])
+        return described_row(video_id, features.numpy(), cutter.clip_seconds, last)
 
     describe_into_shards(stills, describe, shards, cutter.clip_seconds)
     return encode_rows(processor.codebook, shards, output_dir / "ids", stills)

@@ -40,7 +40,7 @@ def retrieval(r1: float, r5: float, r10: float, median_rank: float | None = None
 
 # What keeps ours from being quite the same measurement.
 CAVEATS = {
-    "youcook2 actions": "The paper's lists of verbs and objects are not published; ours come from the captions.",
+    "youcook2 actions": "The paper's lists of verbs and objects are not published, so that its labels are others.",
     "crosstask steps": "The official code draws its training videos at random and keeps no list; ours are others.",
     "coin steps": "Ours has seen no label; published rows are supervised.",
 }
