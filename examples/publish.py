@@ -39,7 +39,7 @@ from processing import VideoBertProcessor
 from processing.codebook.saving import is_saved, load_codebook, read_record
 from processing.codebook.whole_files import read_json
 from processing.corpus import held_out_ids, read_rows
-from processing.corpus.card import write_corpus_card
+from processing.corpus.card import without_folders, write_corpus_card
 from processing.corpus.settings import read_settings
 from processing.evaluation.tables import results_tables
 from processing.model_card import write_model_card
@@ -79,7 +79,7 @@ def read_if_there(path: Path) -> dict:
 def stage_corpus(args: argparse.Namespace, folder: Path) -> None:
     """Puts all that a corpus' repository holds into a folder."""
     source, codebook = Path(args.corpus), Path(args.corpus) / "codebook"
-    rows = read_rows(source / "rows" if (source / "rows").is_dir() else source)
+    rows = without_folders(read_rows(source / "rows" if (source / "rows").is_dir() else source))
     fit = read_record(codebook) if is_saved(codebook) else {}
     splits = split_rows(rows, fit.get("held_out_share"))
     for split, part in splits.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from os import PathLike
 from pathlib import Path
@@ -74,6 +75,11 @@ codebook = AutoModel.from_pretrained(f"{{folder}}/codebook", trust_remote_code=T
 print(codebook.centroids(row["visual_ids"]).shape)
 ```
 """
+NO_CODEBOOK = """
+The codebook is not here; each row has the fingerprint of the one that its visual ids belong to.
+"""
+# The way to a file on somebody's machine, which messages begin with; no address.
+FOLDERS = re.compile(r"(?<![\w.:/])(?:[A-Za-z]:)?/(?:[^/:;]+/)+")
 COLUMNS = {
     "videos": "videos",
     "hours": "hours",
@@ -118,7 +124,7 @@ def write_corpus_card(
         license=license,
         language=language,
         tags=["videobert", "video", "video-text"],
-        size_categories=size_category(len(rows)),
+        size_categories=[size_category(len(rows))],
         pretty_name=repo_id.split("/")[-1],
         configs=[
             {
@@ -132,13 +138,22 @@ def write_corpus_card(
         repo_id=repo_id,
         split=next(iter(splits)),
         clip_seconds=check_rows(rows),
-        codebook_use=CODEBOOK_USE.format(repo_id=repo_id) if (folder / "codebook").is_dir() else "",
+        codebook_use=CODEBOOK_USE.format(repo_id=repo_id) if (folder / "codebook").is_dir() else NO_CODEBOOK,
         made="\n".join(f"- {name}: {value}" for name, value in made.items() if value is not None) or "Not kept.",
         counts=counts_table(splits),
         errors=kinds_table(rows, "error", "Nothing: no video has an error."),
         notes=kinds_table(rows, "notes", "Nothing else was noted."),
     )
     DatasetCard(f"---\n{data.to_yaml()}\n---\n\n{body}").save(folder / "README.md")
+
+
+def without_folders(rows: Dataset) -> Dataset:
+    """Rows whose errors and notes call a file by its name alone: where it lies on a machine is for nobody else."""
+    told = {column: [text and FOLDERS.sub("", text) for text in rows[column]] for column in ("error", "notes")}
+    features = rows.features
+    for column, texts in told.items():
+        rows = rows.remove_columns(column).add_column(column, texts, feature=features[column])
+    return rows
 
 
 def counts_table(splits: Mapping[str, Dataset]) -> str:

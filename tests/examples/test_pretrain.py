@@ -29,6 +29,9 @@ def test_whole_way_from_rows_to_a_folder_that_loads(source, tmp_path):
     options += ["--language_probability=0.35", "--trailing_seconds=3", "--report_to=tensorboard"]
     results = main([*source, f"--output_dir={folder}", *options, "--checkpointing_steps=20", "--checkpoints_kept=1"])
     assert json.loads((folder / "all_results.json").read_text()) == results
+    training = json.loads((folder / "training.json").read_text())
+    assert training["train"]["videos"] + training["held_out"]["videos"] == 12
+    assert training["options"]["max_steps"] == 40 and training["split"].startswith("10 % of the videos")
     for name in ("verb_top1", "verb_top1_token_probe", "text_cloze_accuracy", "alignment_loss", "seconds"):
         assert isinstance(results[name], float)
     assert 0 <= results["alignment_auc"] <= 1

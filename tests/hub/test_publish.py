@@ -19,6 +19,7 @@ from processing import VideoBertProcessor
 from processing.codebook.fitting import fit_codebook
 from processing.codebook.saving import save_codebook
 from processing.corpus import held_out_ids
+from processing.corpus.rows import ROW_FEATURES
 from processing.evaluation.actions import CONDITIONS
 
 PUSH_ROWS = """
@@ -148,9 +149,9 @@ def test_the_code_of_a_model_card_runs_as_it_is_written(hub, run_folder, tiny_ba
 def corpus_folder(tmp_path):
     """As `build_corpus` leaves it, a damaged video included."""
     folder, codebook = tmp_path / "corpus", tiny_processor().codebook
-    rows = [*cooking_rows(12), row("broken", [], 0, error="broken.mp4: the file is empty")]
+    rows = [*cooking_rows(12), row("broken", [], 0, error="/home/some one/broken.mp4: the file is empty")]
     rows = [one | {"codebook": codebook.fingerprint} for one in rows]
-    Dataset.from_list(rows).save_to_disk(folder / "rows")
+    Dataset.from_list(rows, features=ROW_FEATURES).save_to_disk(folder / "rows")
     save_codebook(codebook, folder / "codebook", {"held_out_share": 0.2})
     (folder / "features").mkdir()
     settings = {"asr_model": "openai/whisper-small", "language": "en", "task": None, "contents": {"asr_model": None}}
@@ -190,9 +191,11 @@ def test_a_corpus_comes_back_whole_and_in_a_stream(hub, corpus_folder, tmp_path)
     good = [one["video_id"] for one in rows if not one["error"]]
     held_out = held_out_ids(good, 0.2)
     ours = {"train": [one for one in rows if one["video_id"] not in held_out]}
+    ours["train"][-1] = ours["train"][-1] | {"error": "broken.mp4: the file is empty"}
     ours["test"] = [one for one in rows if one["video_id"] in held_out]
     for way in ("whole", "stream"):
         assert found["me/rows"][way] == ours
+        assert "some one" not in json.dumps(found["me/rows"][way])
         assert found["me/plain"][way] == {"train": rows}
     code = code_of(hub.read("me/rows", "README.md", "dataset").decode(), tmp_path / "card.py")
     printed, _ = run_script(RUN_CODE, code, env=env)

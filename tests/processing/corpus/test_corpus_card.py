@@ -5,8 +5,9 @@ import pytest
 from huggingface_hub import DatasetCard
 from support.tiny_rows import row
 
-from processing.corpus.card import size_category, write_corpus_card
+from processing.corpus.card import size_category, without_folders, write_corpus_card
 from processing.corpus.counts import count_kinds, count_rows, kind_of
+from processing.corpus.rows import ROW_FEATURES
 
 ROWS = [
     row("a", [("cut the lemon", 0, 1), ("stir", 2, 3)], 4),
@@ -47,7 +48,7 @@ def test_the_card_tells_what_was_made_and_states_no_licence_of_its_own(tmp_path)
     card = DatasetCard.load(tmp_path / "README.md", repo_type="dataset")
     files = [{"split": split, "path": f"data/{split}-*.parquet"} for split in splits]
     assert card.data.configs == [{"config_name": "default", "data_files": files}]
-    assert card.data.size_categories == "n<1K" and card.data.license is None and card.data.language is None
+    assert card.data.size_categories == ["n<1K"] and card.data.license is None and card.data.language is None
     for part in (
         "- asr_model: openai/whisper-small\n- fps: 20\n",
         "| videos | 3 | 1 |",
@@ -56,11 +57,22 @@ def test_the_card_tells_what_was_made_and_states_no_licence_of_its_own(tmp_path)
         'load_dataset("me/rows", split="train", streaming=True)',
     ):
         assert part in card.text
-    assert "snapshot_download" not in card.text
+    assert "snapshot_download" not in card.text and "The codebook is not here" in card.text
     (tmp_path / "codebook").mkdir()
     write_corpus_card(tmp_path, splits, made, "me/rows", "cc-by-4.0", ["de"])
     card = DatasetCard.load(tmp_path / "README.md", repo_type="dataset")
     assert (card.data.license, card.data.language) == ("cc-by-4.0", ["de"]) and "snapshot_download" in card.text
+
+
+def test_no_folder_of_somebodys_machine_is_published():
+    """An error names the file by the path under which it was found; ids, addresses and all else stay."""
+    home = "/home/some one/my videos/"
+    told = f"{home}a.mp4: the file is empty; {home}a.mp4: see https://example.org/x/y (1/2)"
+    rows = [ROWS[0] | {"error": told, "notes": r"C:/films/a.mp4: 3/4 of it"}, ROWS[2]]
+    found = without_folders(datasets.Dataset.from_list(rows, features=ROW_FEATURES))
+    assert found["error"] == ["a.mp4: the file is empty; a.mp4: see https://example.org/x/y (1/2)", ROWS[2]["error"]]
+    assert found["notes"] == ["a.mp4: 3/4 of it", None] and found[1]["video_id"] == "sub/c"
+    assert found.features == ROW_FEATURES
 
 
 @pytest.mark.parametrize("rows, told", [(0, "n<1K"), (999, "n<1K"), (1000, "1K<n<10K"), (5 * 10**8, "n>100M")])
