@@ -25,6 +25,7 @@ from ..names_videobert import public_name
 from ..processing_videobert import VideoBertProcessor
 from .describing import as_utf8, extract_features
 from .ids import encode_rows
+from .isolation import DEADLINE
 from .split import rows_to_fit
 
 CLIPS_IN_MEMORY = 2**18  # a codebook of more is fitted from the shards: this many 1024-wide features take half a GB
@@ -40,6 +41,9 @@ def build_corpus(
     seed: int = 0,
     shard_size: int = 16,
     subtitles: Mapping[str, Path] | None = None,
+    num_workers: int = 1,
+    deadline: float = DEADLINE,
+    memory: float | None = None,
 ) -> Dataset:
     """Takes videos through the whole way, from files to rows of sentences and visual ids.
 
@@ -68,6 +72,14 @@ def build_corpus(
             Videos described, and lost by a crash, at a time.
         subtitles (`Mapping[str, Path]`, *optional*):
             By video id what is said, as of [`find_subtitles`]; the other videos are heard.
+        num_workers (`int`, *optional*, defaults to 1):
+            Processes that describe videos, kept and fed, each with networks of its own and its part of the cores: a
+            file that hangs, crashes the decoder or eats memory ends no more than its process, and becomes a row with
+            an `error`. With 0, videos are described in this process, without such protection.
+        deadline (`float`, *optional*, defaults to 600):
+            Seconds after which one of them is ended, if it has cut no clip and read no block of sound since.
+        memory (`float`, *optional*):
+            GiB of memory after which it is ended; by default its part of three quarters of the machine's.
 
     Returns:
         [`datasets.Dataset`]: One row a video, in the order of `videos`; the `error` of a bad one says what is wrong.
@@ -81,7 +93,7 @@ def build_corpus(
     videos = {as_utf8(video_id): path for video_id, path in videos.items()}
     if subtitles is not None:
         subtitles = {as_utf8(video_id): path for video_id, path in subtitles.items()}
-    extract_features(videos, processor, shards, shard_size, subtitles)
+    extract_features(videos, processor, shards, shard_size, subtitles, num_workers, deadline, memory)
     if processor.codebook is None:
         asked = {"levels": levels, "branches": branches, "held_out_share": held_out_share}
         if is_saved(kept):

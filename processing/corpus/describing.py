@@ -17,6 +17,7 @@ from ..codebook.feature_shards import read_shard
 from ..codebook.whole_files import remove_unfinished, write_whole
 from ..names_videobert import SettingsError
 from ..processing_videobert import VideoBertProcessor
+from .isolation import DEADLINE, Child, EndedError, Here, RaisedError, make_describers, share_out
 from .rows import DESCRIPTION
 from .settings import SETTINGS_NAME, check_settings
 
@@ -29,6 +30,9 @@ def extract_features(
     folder: str | PathLike,
     shard_size: int = 16,
     subtitles: Mapping[str, Path] | None = None,
+    num_workers: int = 1,
+    deadline: float = DEADLINE,
+    memory: float | None = None,
 ) -> None:
     """Describes the videos that no shard of the folder holds without an error yet, `shard_size` to a new shard.
 
@@ -45,6 +49,12 @@ def extract_features(
             Videos described, and lost by a crash, at a time.
         subtitles (`Mapping[str, Path]`, *optional*):
             By video id what is said; the other videos are heard.
+        num_workers (`int`, *optional*, defaults to 1):
+            Processes that describe videos, each with networks of its own; see [`build_corpus`].
+        deadline (`float`, *optional*, defaults to 600):
+            Seconds without any progress after which such a process is ended.
+        memory (`float`, *optional*):
+            GiB after which it is ended.
 
     Raises:
         `ValueError`: The folder was begun with other settings, or a shard is damaged.
@@ -52,67 +62,84 @@ def extract_features(
     folder, subtitled = Path(folder), subtitles or {}
     folder.mkdir(parents=True, exist_ok=True)
     remove_unfinished(folder)
+    describers = make_describers(processor, num_workers, deadline, memory)
     check_settings(folder, processor, subtitles)
     tables = [read_shard(path, ["video_id", "error"]) for path in folder.glob("*.parquet")]
     tried = {row["video_id"] for table in tables for row in table.to_pylist()}
     good = {row["video_id"] for table in tables for row in table.to_pylist() if row["error"] is None}
     # Of several processes only the first tries again what failed: the others come when it has.
     again = tried - good if PartialState().is_main_process else set()
-    todo = [video_id for video_id in videos if video_id not in tried]
-    todo += [video_id for video_id in videos if video_id in again]  # what keeps failing must not hold up the rest
-    with tqdm(total=len(todo), desc="Videos", unit="video") as bar:
-        for start in range(0, len(todo), shard_size):
-            names = todo[start : start + shard_size]
-            try:
-                described, failures = describe_lot(processor, {name: videos[name] for name in names}, subtitled)
-            except SettingsError:
-                if not any(folder.glob("*.parquet")):  # they may be corrected as long as nothing was described
-                    (folder / SETTINGS_NAME).unlink(missing_ok=True)
-                raise
-            # What befalls every one of several videos that were never seen is no fault of theirs.
-            if len(failures) == len(names) > 1 and not again & set(names):
-                raise failures[0]
-            content = repr([(row["video_id"], row["error"]) for row in described])
-            write_shard(described, folder / f"{hashlib.sha256(content.encode()).hexdigest()[:16]}.parquet")
-            bar.update(len(names))
+    new = [video_id for video_id in videos if video_id not in tried]
+    failed = [video_id for video_id in videos if video_id in again]  # what keeps failing must not hold up the rest
+
+    def work(describer, names):
+        return names, describe_lot(describer, {name: videos[name] for name in names}, subtitled, clip_seconds)
+
+    clip_seconds = processor.video_processor.clip_seconds
+    lots = [some[start : start + shard_size] for some in (new, failed) for start in range(0, len(some), shard_size)]
+    try:
+        with tqdm(total=len(new) + len(failed), desc="Videos", unit="video") as bar:
+            for names, (described, failures) in share_out(iter(lots), describers, work):
+                # What befalls every one of several videos that were never seen is no fault of theirs.
+                if len(failures) == len(names) > 1 and not again & set(names):
+                    raise failures[0]
+                content = repr([(row["video_id"], row["error"]) for row in described])
+                write_shard(described, folder / f"{hashlib.sha256(content.encode()).hexdigest()[:16]}.parquet")
+                bar.update(len(names))
+    except SettingsError:
+        if not any(folder.glob("*.parquet")):  # they may be corrected as long as nothing was described
+            (folder / SETTINGS_NAME).unlink(missing_ok=True)
+        raise
 
 
 def describe_lot(
-    processor: VideoBertProcessor, videos: Mapping[str, Path], subtitles: Mapping[str, Path]
+    describer: Here | Child, videos: Mapping[str, Path], subtitles: Mapping[str, Path], clip_seconds: float
 ) -> tuple[list[dict], list[Exception]]:
     """Describes some videos together or, where that fails, one by one.
 
     Args:
-        processor ([`VideoBertProcessor`]):
+        describer ([`Here`] or [`Child`]):
             Describes them.
         videos (`Mapping[str, Path]`):
             Path by video id.
         subtitles (`Mapping[str, Path]`):
             By video id what is said, of those that are not heard.
+        clip_seconds (`float`):
+            For the rows of those that cannot be described.
 
     Returns:
         `tuple`: Their rows, and what was raised by those that could not be described: an `error` of their row, and
-        with its traceback in the log.
+        with its traceback in the log. That a process had to be ended is an `error` only.
     """
     names, paths, said = [*videos], [*videos.values()], [subtitles.get(name) for name in videos]
     try:
-        return processor.describe(paths, names, said), []
+        return describer.describe(paths, names, said), []
     except SettingsError:  # which videos without sound, say, would not meet
         raise
+    except EndedError as error:
+        if len(names) == 1:
+            logger.error(f"{names[0]} cannot be described: the process that described it {error}.")
+            return [failed_row(names[0], f"the process that described it {error}", clip_seconds)], []
+        logger.warning(
+            f"The process that described {len(names)} videos {error}; they are described one by one, to find which of "
+            "them it was."
+        )
     except Exception as error:
         if len(names) == 1:
-            logger.error(f"{names[0]} cannot be described.", exc_info=True)
-            return [failed_row(names[0], error, processor.video_processor.clip_seconds)], [error]
+            trace = getattr(error, "traceback", None)  # of another process
+            logger.error(f"{names[0]} cannot be described.{trace and f' {trace}' or ''}", exc_info=trace is None)
+            reason = str(error) if isinstance(error, RaisedError) else f"{type(error).__name__}: {error}"
+            return [failed_row(names[0], reason, clip_seconds)], [error]
         logger.warning(f"{len(names)} videos cannot be described together ({error}); they are described one by one.")
     rows, failures = [], []
     for name, path in videos.items():
-        described, failed = describe_lot(processor, {name: path}, subtitles)
+        described, failed = describe_lot(describer, {name: path}, subtitles, clip_seconds)
         rows += described
         failures += failed
     return rows, failures
 
 
-def failed_row(video_id: str, error: Exception, clip_seconds: float) -> dict:
+def failed_row(video_id: str, reason: str, clip_seconds: float) -> dict:
     """The row of a video of which nothing could be described."""
     return {
         "video_id": video_id,
@@ -121,7 +148,7 @@ def failed_row(video_id: str, error: Exception, clip_seconds: float) -> dict:
         "has_speech": False,
         "sentences": [],
         "features": np.zeros((0, 1)),
-        "error": f"{video_id}: {type(error).__name__}: {error}",
+        "error": f"{video_id}: {reason}",
         "notes": None,
     }
 
