@@ -310,6 +310,11 @@ def complete_options(options: Options) -> None:
         running.layout = "flat" if "flash" in (running.attn_implementation or "") else "packed"
     running.output_dir = running.output_dir or Path("runs") / (source.resolve().name if source else "kitchen")
     if source:
-        models.text_model = models.text_model or "google-bert/bert-base-uncased"
-        models.asr_model = models.asr_model or "openai/whisper-small"
-        models.backbone = models.backbone or "MCG-NJU/videomae-base-finetuned-kinetics"
+        complete_models(models)
+
+
+def complete_models(models: ModelOptions) -> None:
+    """The models of who names none."""
+    models.text_model = models.text_model or "google-bert/bert-base-uncased"
+    models.asr_model = models.asr_model or "openai/whisper-small"
+    models.backbone = models.backbone or "MCG-NJU/videomae-base-finetuned-kinetics"

@@ -266,30 +266,37 @@ def share_out(lots: Iterator, describers: list, work: Callable) -> Iterator:
         lots (iterator):
             Read in this thread, no further than there is somebody for it.
         describers (`list`):
-            Each has one lot at a time; all are closed in the end.
+            Each has one lot at a time; they are closed if anything goes wrong.
         work (`Callable`):
             From a describer and a lot to the result.
     """
+    if len(describers) == 1:
+        for lot in lots:
+            yield work(describers[0], lot)
+        return
+    with ThreadPoolExecutor(len(describers)) as pool:
+        free, busy = [*describers], {}
+        try:
+            while True:
+                while free and (lot := next(lots, None)) is not None:
+                    describer = free.pop()
+                    busy[pool.submit(work, describer, lot)] = describer
+                if not busy:
+                    return
+                done, _ = wait(busy, return_when=FIRST_COMPLETED)
+                for future in done:
+                    free.append(busy.pop(future))
+                    yield future.result()
+        except BaseException:
+            close_all(describers)  # or the pool would wait for what they do
+            raise
+
+
+@contextmanager
+def closing_all(describers: list) -> Iterator[None]:
+    """Ends all processes in the end."""
     try:
-        if len(describers) == 1:
-            for lot in lots:
-                yield work(describers[0], lot)
-            return
-        with ThreadPoolExecutor(len(describers)) as pool:
-            free, busy = [*describers], {}
-            try:
-                while True:
-                    while free and (lot := next(lots, None)) is not None:
-                        describer = free.pop()
-                        busy[pool.submit(work, describer, lot)] = describer
-                    if not busy:
-                        return
-                    done, _ = wait(busy, return_when=FIRST_COMPLETED)
-                    for future in done:
-                        free.append(busy.pop(future))
-                        yield future.result()
-            finally:
-                close_all(describers)  # or the pool would wait for what they do
+        yield
     finally:
         close_all(describers)
 

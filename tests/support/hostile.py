@@ -9,7 +9,7 @@ from support.stand_in import StandIn
 
 
 class Hostile(StandIn):
-    """Looks at the file's text: `hang`, `crash`, `eat`, `leave`, `raise`, `beat` and `slow`; all else is described.
+    """Does what the first word in a file says, such as `hang` or `crash`; all else is described.
 
     Args:
         wish (`str`, *optional*):
@@ -28,7 +28,7 @@ class Hostile(StandIn):
             self.obey(self.wish, on_progress)
         for video in videos:
             with open(video) as file:
-                self.obey(file.read(), on_progress)
+                self.obey(file.read().split()[0], on_progress)
             on_progress("pictures")
         on_progress("speech")
         return [self.row(name) for name in names]
@@ -40,7 +40,7 @@ class Hostile(StandIn):
             os.kill(os.getpid(), signal.SIGSEGV)
         elif wish == "killed":
             os.kill(os.getpid(), signal.SIGKILL)
-        elif wish == "killed once":
+        elif wish == "killed-once":
             with open("killed", "a") as file:
                 file.write("x")
             if os.path.getsize("killed") == 1:
@@ -63,8 +63,8 @@ class Hostile(StandIn):
 
 
 def make_videos(folder, wishes):
-    """Files by video id, `v0` to `v9`, that hold these texts."""
+    """Files by video id, `v0` to `v9`, that hold these words, and differ."""
     paths = {f"v{number}": folder / f"v{number}.mp4" for number in range(len(wishes))}
     for path, wish in zip(paths.values(), wishes, strict=True):
-        path.write_text(wish)
+        path.write_text(f"{wish} {path.stem}")
     return paths
