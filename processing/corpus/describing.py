@@ -77,11 +77,11 @@ def extract_features(
     def work(describer, names):
         return names, describe_lot(describer, {name: videos[name] for name in names}, subtitled, clip_seconds)
 
-    with tqdm(total=len(videos), desc="Videos", unit="video") as bar, closing_all(describers):
+    with tqdm(total=len(videos), desc="Videos", unit="video") as bar, closing_all(describers) as pool:
         queue = Queue(videos, subtitled, contents, shard_size, retry_errors, bar.update)
         try:
             for lots in (queue.new(), queue.others()):
-                for names, (described, failures) in share_out(lots, describers, work):
+                for names, (described, failures) in share_out(lots, describers, work, pool):
                     # What befalls every one of several videos that were never seen is no fault of theirs.
                     if len(failures) == len(names) > 1 and not queue.again & set(names):
                         raise failures[0]

@@ -259,49 +259,42 @@ def make_describers(
     return [Child(begin, deadline, memory) for _ in range(num_workers)]
 
 
-def share_out(lots: Iterator, describers: list, work: Callable) -> Iterator:
+def share_out(lots: Iterator, describers: list, work: Callable, pool: ThreadPoolExecutor) -> Iterator:
     """What a function makes of a describer and a lot, as many lots at a time as there are describers.
 
     Args:
         lots (iterator):
             Read in this thread, no further than there is somebody for it.
         describers (`list`):
-            Each has one lot at a time; they are closed if anything goes wrong.
+            Each has one lot at a time.
         work (`Callable`):
             From a describer and a lot to the result.
+        pool (`ThreadPoolExecutor`):
+            A thread for each of several describers. The system ends a process with the thread that has started it.
     """
     if len(describers) == 1:
         for lot in lots:
             yield work(describers[0], lot)
         return
-    with ThreadPoolExecutor(len(describers)) as pool:
-        free, busy = [*describers], {}
-        try:
-            while True:
-                while free and (lot := next(lots, None)) is not None:
-                    describer = free.pop()
-                    busy[pool.submit(work, describer, lot)] = describer
-                if not busy:
-                    return
-                done, _ = wait(busy, return_when=FIRST_COMPLETED)
-                for future in done:
-                    free.append(busy.pop(future))
-                    yield future.result()
-        except BaseException:
-            close_all(describers)  # or the pool would wait for what they do
-            raise
+    free, busy = [*describers], {}
+    while True:
+        while free and (lot := next(lots, None)) is not None:
+            describer = free.pop()
+            busy[pool.submit(work, describer, lot)] = describer
+        if not busy:
+            return
+        done, _ = wait(busy, return_when=FIRST_COMPLETED)
+        for future in done:
+            free.append(busy.pop(future))
+            yield future.result()
 
 
 @contextmanager
-def closing_all(describers: list) -> Iterator[None]:
-    """Ends all processes in the end."""
-    try:
-        yield
-    finally:
-        close_all(describers)
-
-
-def close_all(describers: list) -> None:
-    """Ends all processes."""
-    for describer in describers:
-        describer.close()
+def closing_all(describers: list) -> Iterator[ThreadPoolExecutor]:
+    """Threads for describers, all of which are closed in the end, whatever they are doing."""
+    with ThreadPoolExecutor(len(describers)) as pool:
+        try:
+            yield pool
+        finally:
+            for describer in describers:
+                describer.close()

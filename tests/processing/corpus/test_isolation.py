@@ -17,7 +17,7 @@ from support.stand_in import StandIn, videos
 
 from processing import VideoBertProcessor
 from processing.corpus import build_corpus
-from processing.corpus.isolation import Child, EndedError, make_describers, share_out
+from processing.corpus.isolation import Child, EndedError, closing_all, make_describers, share_out
 from processing.names_videobert import SettingsError
 
 ENDED = "the process that described it "
@@ -133,10 +133,11 @@ def test_ctrl_c_ends_every_process(tmp_path, light):
     def work(describer, name):
         return describer.describe([paths[name]], [name], [None])
 
-    results = share_out(iter(paths), describers, work)
-    next(results)
-    processes = [psutil.Process(describer._process.pid) for describer in describers]
-    results.close()
+    with pytest.raises(KeyboardInterrupt), closing_all(describers) as pool:
+        results = share_out(iter(paths), describers, work, pool)
+        assert next(results)[0]["video_id"] == "v1"
+        processes = [psutil.Process(describer._process.pid) for describer in describers]
+        raise KeyboardInterrupt
     assert not any(process.is_running() for process in processes)
 
 
