@@ -22,7 +22,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from transformers.utils import logging
 
 from ..names_videobert import SettingsError
 
@@ -52,19 +51,20 @@ class Answers:
 
     def __init__(self, connection: Connection):
         self._connection, self._lock, self._beaten = connection, threading.Lock(), 0.0
-        self._stages = Stages()
+        self._stages, self._counts = Stages(), {}
 
     def tell_progress(self, stage: str) -> None:
         """A sign of life: rare enough to cost nothing."""
         with self._lock:
             self._stages(stage)
+            self._counts[stage] = self._counts.get(stage, 0) + 1
             if time.monotonic() - self._beaten > BEAT_SECONDS:
                 self._beaten = time.monotonic()
-                self._send({"beat": stage})
+                self._send({"beat": stage, "count": self._counts[stage]})
 
     def begin(self) -> None:
-        """From here on the seconds of stages count."""
-        self._stages = Stages()
+        """From here on the seconds of stages count, and their steps."""
+        self._stages, self._counts = Stages(), {}
 
     def tell_rows(self, rows: list[dict]) -> None:
         """Rows, and after them the bytes of the features of each."""
@@ -97,7 +97,6 @@ def serve(number: int, parent: int) -> None:
     """
     end_with(parent)
     be_first_to_go()
-    logging.disable_progress_bar()  # the parent has one
     connection = Connection(number)
     answers = Answers(connection)
     with suppress(EOFError, BrokenPipeError, ConnectionResetError):  # the parent has ended

@@ -78,6 +78,8 @@ def extract_features(
         return names, describe_lot(describer, {name: videos[name] for name in names}, subtitled, clip_seconds)
 
     with tqdm(total=len(videos), desc="Videos", unit="video") as bar, closing_all(describers) as pool:
+        for describer in describers:
+            describer.on_beat = bar.set_postfix_str
         queue = Queue(videos, subtitled, contents, shard_size, retry_errors, bar.update)
         try:
             for lots in (queue.new(), queue.others()):

@@ -70,7 +70,7 @@ class Here:
     """
 
     def __init__(self, processor: VideoBertProcessor):
-        self.processor, self._stages = processor, Stages()
+        self.processor, self._stages, self.on_beat = processor, Stages(), None
         self.seconds = self._stages.seconds
 
     def describe(self, videos: list, names: list[str], subtitles: list) -> list[dict]:
@@ -95,11 +95,13 @@ class Child:
     Attributes:
         seconds (`dict[str, float]`):
             Spent on each stage.
+        on_beat (`Callable[[str], object]`):
+            Told now and then what it is at: the stage, and how many clips or blocks of sound it has come to.
     """
 
     def __init__(self, begin: bytes, deadline: float, memory: float):
         self.begin, self.deadline, self.memory = begin, deadline, memory
-        self.seconds = {}
+        self.seconds, self.on_beat = {}, lambda text: None
         self._process, self._connection, self._closed = None, None, False
 
     def describe(self, videos: list, names: list[str], subtitles: list) -> list[dict]:
@@ -152,6 +154,7 @@ class Child:
                 [sys.executable, "-c", command, json.dumps(sys.path)],
                 stdin=subprocess.DEVNULL,
                 stdout=2,
+                env={**os.environ, "TQDM_DISABLE": "1"},  # the bar is here
                 pass_fds=[others.fileno()],
             )
         self._connection = ours
@@ -167,6 +170,7 @@ class Child:
                     if "beat" not in answer:
                         return self._read(answer)
                     last = time.monotonic()
+                    self.on_beat(f"{answer['beat']} {answer['count']}")
                 if (held := watched.memory_info().rss / 2**30) > self.memory:
                     self._end()
                     raise EndedError(f"held {held:.2f} GiB of memory and was ended; {self.memory:.2f} are allowed")

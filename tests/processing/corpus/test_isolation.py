@@ -67,13 +67,15 @@ def test_a_long_video_may_take_long(tmp_path, light):
 
 def test_features_come_back_as_they_were(tmp_path, light):
     (child,) = make_describers(Hostile(), 1, 5, 1)
-    paths = make_videos(tmp_path, ["ok"] * 4)
+    paths, beats = make_videos(tmp_path, ["ok", "beat", "ok", "ok"]), []
+    child.on_beat = beats.append
     for _ in range(2):  # the same process
         rows = child.describe([*paths.values()], [*paths], [None] * 4)
         for row, name in zip(rows, paths, strict=True):
             expected = StandIn().row(name)
             assert np.array_equal(row.pop("features"), expected.pop("features")) and row == expected
-    assert {"pictures", "speech"} == child.seconds.keys()
+    assert {"pictures", "speech"} == child.seconds.keys() and child.seconds["pictures"] >= 2 * 12 * 0.25
+    assert beats[0] == "pictures 1" and 10 <= int(beats[-1].removeprefix("pictures ")) <= 16
     child.close()
 
 
