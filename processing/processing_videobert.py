@@ -18,14 +18,18 @@ from .building_videobert import MACHINE_OPTIONS, build_backbone, build_recognize
 from .card_videobert import fill_empty_card, processor_card
 from .codebook_videobert import VisualCodebook
 from .description_videobert import (
+    PICTURES,
+    SPEECH,
     Findings,
     Listening,
+    Progress,
     has_sound,
     look_at_video,
     named_video,
     sentences_heard,
     sentences_of_subtitles,
     told_in,
+    unwatched,
 )
 from .names_videobert import blaming_settings, is_on_this_machine, local_name, model_name, saved_name
 from .sequence_videobert import joint_sequence, joint_tokenizer, sequence_ids, visual_token
@@ -96,6 +100,10 @@ class VideoBertProcessor(ProcessorMixin):
         self._recognizer, self._backbone = None, None
         # By network what it was built from: whether that is still what is wanted.
         self._made_of = {}
+
+    def __getstate__(self) -> dict:
+        """What another process gets: it builds the networks that are known by name itself."""
+        return {**vars(self), "_recognizer": None, "_backbone": None, "_made_of": {}}
 
     # --- saving: the networks are referred to, the codebook's weights are ours ---------------------------------------
 
@@ -357,6 +365,7 @@ class VideoBertProcessor(ProcessorMixin):
         video_ids: list[str] | None = None,
         subtitles: list | None = None,
         sound_track: int | None = None,
+        on_progress: Progress = unwatched,
     ) -> list[dict]:
         """Speech and features of several videos; as [`~VideoBertProcessor.tokenize`], before the codebook.
 
@@ -372,6 +381,9 @@ class VideoBertProcessor(ProcessorMixin):
                 For each video its subtitles, or `None` where it is to be heard.
             sound_track (`int`, *optional*):
                 Which sound track is heard; see [`~VideoBertProcessor.tokenize`].
+            on_progress (`Callable[[str], None]`, *optional*):
+                Called with the stage, `"pictures"` or `"speech"`, at every clip and every block of sound, from
+                whichever thread reads them, and when a video's pictures or the speech of all are done.
 
         Returns:
             `list[dict]`: Rows with `features` `(clips, D)` float32 in the place of `visual_ids`.
@@ -381,14 +393,19 @@ class VideoBertProcessor(ProcessorMixin):
         """
         names = video_ids or [None] * len(videos)
         given = subtitles or [None] * len(videos)
-        heard = [i for i, video in enumerate(videos) if given[i] is None and has_sound(video)]
+        heard = []
+        for i, video in enumerate(videos):
+            if given[i] is None and has_sound(video):
+                heard.append(i)
+            on_progress(PICTURES)
         with blaming_settings():
             recognizer = self._speech() if heard else None  # said before the work on the pictures, if there is none
             listening, network = self._listening(sound_track), self._network()
-        seen = [
-            look_at_video(video, name, self.video_processor, network, listening)
-            for video, name in zip(videos, names, strict=True)
-        ]
+        on_progress(PICTURES)
+        seen = []
+        for video, name in zip(videos, names, strict=True):
+            seen.append(look_at_video(video, name, self.video_processor, network, listening, on_progress))
+            on_progress(PICTURES)
         for (row, met), video, source in zip(seen, videos, given, strict=True):
             if source is not None:
                 with told_in(met.problems, video, ValueError):
@@ -396,8 +413,10 @@ class VideoBertProcessor(ProcessorMixin):
         if heard:
             durations = [seen[i][0]["duration"] or None for i in heard]
             listened = [videos[i] for i in heard], [seen[i][1] for i in heard], durations
-            for i, sentences in zip(heard, sentences_heard(recognizer, *listened, listening), strict=True):
+            said = sentences_heard(recognizer, *listened, listening, on_progress)
+            for i, sentences in zip(heard, said, strict=True):
                 seen[i][0]["sentences"] = sentences
+            on_progress(SPEECH)
         for row, met in seen:
             row["has_speech"] = bool(row["sentences"])
             met.tell(row)

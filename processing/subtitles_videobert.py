@@ -304,6 +304,17 @@ def _load_json(path: Path, _changed: int) -> list | dict:
     return {_composed(key): value for key, value in content.items()} if isinstance(content, dict) else content
 
 
+def own_captions(path: str | os.PathLike, video_id: str) -> object:
+    """What a JSON file of captions holds for one video: all of it, where it is not of many.
+
+    Raises:
+        ValueError: It cannot be read.
+        OSError: It is not there.
+    """
+    content = _load_json(Path(path), os.stat(path).st_mtime_ns)
+    return content.get(_composed(video_id)) if isinstance(content, dict) and not _is_columns(content) else content
+
+
 def _json_cues(content: list | dict, name: str, video_id: str | None) -> list:
     if isinstance(content, dict) and not _is_columns(content):
         wanted = _composed(video_id or "")

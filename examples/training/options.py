@@ -339,7 +339,12 @@ def complete_options(options: Options) -> None:
         running.layout = "flat" if "flash" in (running.attn_implementation or "") else "packed"
     running.output_dir = running.output_dir or Path("runs") / (source.resolve().name if source else "kitchen")
     if source:
-        models.text_model = models.text_model or "google-bert/bert-base-uncased"
-    if source and not data.features:  # which are neither heard nor looked at
+        complete_models(models, networks=not data.features)  # features are neither heard nor looked at
+
+
+def complete_models(models: ModelOptions, networks: bool = True) -> None:
+    """The models of who names none; `networks`: those that look and hear, too."""
+    models.text_model = models.text_model or "google-bert/bert-base-uncased"
+    if networks:
         models.asr_model = models.asr_model or "openai/whisper-small"
         models.backbone = models.backbone or "MCG-NJU/videomae-base-finetuned-kinetics"

@@ -6,15 +6,17 @@ from .features import build_feature_corpus
 from .ids import encode_rows
 from .rows import check_rows, read_rows
 from .split import held_out_ids
-from .videos import find_videos
+from .videos import dataset_videos, find_videos, listed_videos
 
 __all__ = [
     "build_corpus",
     "build_feature_corpus",
     "check_rows",
+    "dataset_videos",
     "encode_rows",
     "find_features",
     "find_videos",
     "held_out_ids",
+    "listed_videos",
     "read_rows",
 ]

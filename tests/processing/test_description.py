@@ -166,6 +166,6 @@ def test_a_wrong_setting_is_no_fault_of_a_video(processor, videos, silent_video,
         processor._recognizer.language = "ru"
     both = {"heard": videos[1], "silent": silent_video}
     with pytest.raises(ValueError, match=message):
-        build_corpus(both, processor, tmp_path, levels=1, branches=2)
+        build_corpus(both, processor, tmp_path, levels=1, branches=2, num_workers=0)
     processor.asr_model, processor._recognizer = "spelled", spelled_recognizer()
-    assert build_corpus(both, processor, tmp_path, levels=1, branches=2)["error"] == [None, None]
+    assert build_corpus(both, processor, tmp_path, levels=1, branches=2, num_workers=0)["error"] == [None, None]

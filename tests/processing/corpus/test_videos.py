@@ -4,10 +4,11 @@ import logging
 import os
 
 import pytest
+from datasets import Dataset, Video
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from processing.corpus import find_videos
+from processing.corpus import dataset_videos, find_videos, listed_videos
 from processing.corpus.videos import named_videos
 
 
@@ -102,3 +103,36 @@ def test_folders_without_videos_are_named(tmp_path):
         find_videos(tmp_path)
     with pytest.raises(ValueError, match="is not a folder"):
         find_videos(tmp_path / "nothing")
+
+
+def test_a_list_names_videos_as_it_writes_them(tmp_path):
+    """From its own folder on; also what is not there, elsewhere, or listed twice."""
+    (tmp_path / "list.txt").write_text(f"a/b.mp4\n\n c.mkv \na/b.mp4\n{tmp_path}/d.mp4\n/else/where.mp4\n../up.mp4\n")
+    found = listed_videos(tmp_path / "list.txt")
+    assert list(found) == ["a/b", "c", "d", "else/where", "../up"]
+    assert found["a/b"] == tmp_path / "a" / "b.mp4" and str(found["else/where"]) == "/else/where.mp4"
+    (tmp_path / "empty.txt").write_text("\n")
+    with pytest.raises(ValueError, match="lists no video"):
+        listed_videos(tmp_path / "empty.txt")
+    with pytest.raises(ValueError, match="the list of videos cannot be read"):
+        listed_videos(tmp_path / "nowhere.txt")
+
+
+def test_videos_of_a_data_set(tmp_path):
+    make(tmp_path, "a/x.mp4", "a/b/y.mp4")
+    paths = [str(tmp_path / "a" / "b" / "y.mp4"), str(tmp_path / "a" / "x.mp4")]
+    data = Dataset.from_dict({"clip": paths}).cast_column("clip", Video())
+    assert dataset_videos(data, tmp_path / "out") == {"b/y": tmp_path / "a/b/y.mp4", "x": tmp_path / "a/x.mp4"}
+    assert not (tmp_path / "out").exists()
+    held = Dataset.from_dict({"clip": [{"bytes": b"one", "path": "v.webm"}, {"bytes": b"two", "path": None}]})
+    for _ in range(2):
+        found = dataset_videos(held.cast_column("clip", Video()), tmp_path / "out")
+        assert {name: path.read_bytes() for name, path in found.items()} == {
+            "000000_v": b"one",
+            "000001_video": b"two",
+        }
+    with pytest.raises(ValueError, match="no column of videos; its columns are text"):
+        dataset_videos(Dataset.from_dict({"text": ["a"]}), tmp_path)
+    gone = Dataset.from_dict({"clip": [str(tmp_path / "gone.mp4")]}).cast_column("clip", Video())
+    with pytest.raises(ValueError, match="Row 0 of the data set has neither the bytes nor the file"):
+        dataset_videos(gone, tmp_path)
