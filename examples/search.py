@@ -100,7 +100,9 @@ def main() -> None:
     indexing.add_argument(
         "--trailing_seconds", type=float, default=0.0, help="clips after a sentence that its moment gets too"
     )
-    indexing.add_argument("--faiss", help='search in a faiss index of this kind, such as "HNSW32"')
+    indexing.add_argument(
+        "--faiss", help='search in a faiss index of this kind, such as "HNSW32"; say so at each update'
+    )
     asking.add_argument("text", nargs="?", help="what to find")
     asking.add_argument("--video", type=Path, help="or a video to find sentences for")
     asking.add_argument("--top", type=int, default=5, help="how many")

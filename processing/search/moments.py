@@ -8,7 +8,7 @@ from typing import Any
 from ..training_data import row_segments
 
 # A moment without speech is so many clips, unless somebody wants it otherwise.
-SILENT_CLIPS = 6
+SILENT_CLIPS = 4
 
 
 def row_moments(row: Mapping, trailing_seconds: float = 0.0, silent_clips: int = SILENT_CLIPS) -> list[dict[str, Any]]:

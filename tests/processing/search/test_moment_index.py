@@ -169,7 +169,7 @@ def test_an_empty_index_finds_nothing(model, processor, tmp_path):
     for asked in (lambda: again.search("cut"), lambda: again.sentences([1, 2])):
         with pytest.raises(ValueError, match="The index is empty"):
             asked()
-    silent = row_moments(row("silent", [], 12))
+    silent = row_moments(row("silent", [], 8))
     assert again.add(silent) == 2
     with pytest.raises(ValueError, match="Nothing is said"):
         again.sentences([1, 2])
@@ -184,7 +184,7 @@ def test_faiss_finds_the_same(index, tmp_path, model, processor):
     again = read_index(tmp_path / "index", model, processor)
     found, expected = again.search("cut the lemon", 5, 8), index.search("cut the lemon", 5, 8)
     assert [one["score"] for one in found] == pytest.approx([one["score"] for one in expected], abs=1e-4)
-    more = row_moments(row("new", [], 6))
+    more = row_moments(row("new", [], 4))
     assert again.add(more) == 1 and len(again.search("cut the lemon", ALL)) == len(index) + 1
 
 
