@@ -257,10 +257,11 @@ def model_fingerprint(model, processor) -> str:
 
 
 def best_places(scores: np.ndarray, count: int) -> np.ndarray:
-    """Where the `count` highest scores are, highest first."""
+    """Where the `count` highest scores are, highest first; of equal ones the first."""
     count = min(count, len(scores))
-    places = np.argpartition(-scores, count - 1)[:count]
-    return places[np.argsort(-scores[places], kind="stable")]
+    lowest = np.partition(scores, len(scores) - count)[len(scores) - count]
+    places = np.flatnonzero(scores >= lowest)
+    return places[np.argsort(-scores[places], kind="stable")][:count]
 
 
 def add_faiss_index(moments: Dataset, description: str) -> None:

@@ -4,6 +4,8 @@ import datasets
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from support.tiny_rows import CODEBOOK_SIZE, OFFSET, cooking_rows, row, tiny_processor
 
 import processing.search.index as index_module
@@ -11,6 +13,7 @@ from modeling_videobert import VideoBertConfig, VideoBertForPreTraining
 from processing.evaluation import alignment, rank_of
 from processing.search import MomentIndex, read_index, retrieval_figures, row_moments
 from processing.search.embedding import TEMPLATE, moment_embeddings, random_directions, text_embeddings
+from processing.search.index import best_places
 from processing.search.scoring import FIRST_PASS_WEIGHT, score_pairs
 
 SIZES = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
@@ -104,6 +107,13 @@ def test_a_search_asks_the_model_about_few(model, processor, index, monkeypatch)
     asked = []
     monkeypatch.setattr(index_module, "score_pairs", lambda *given: asked.append(len(given[2])) or score_pairs(*given))
     assert len(index.search("cut the lemon", top=2, candidates=5)) == 2 and asked == [5]
+
+
+@given(st.lists(st.integers(0, 9), min_size=1, max_size=30), st.integers(1, 40))
+def test_best_places_are_those_of_a_stable_sort(scores, count):
+    """Also where many moments show the same: the same ones are found each time, whatever else is asked."""
+    expected = sorted(range(len(scores)), key=lambda place: -scores[place])[:count]
+    assert best_places(np.array(scores, dtype=np.float32), count).tolist() == expected
 
 
 def test_sentences_for_a_video(index, moments):
