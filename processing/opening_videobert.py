@@ -13,10 +13,12 @@ import os
 import re
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
+import torch
 from transformers.utils import logging
 
 from .transport_videobert import Stamps, steady_stamps
@@ -227,3 +229,18 @@ def _open_file(video) -> tuple[io.IOBase, str, bool]:
     if not binary:
         raise MediaError(f"{name}: the file is open as text; open it in binary mode")
     return video, name, False
+
+
+def is_one_video(videos) -> bool:
+    """Whether this is one video, no list of them: a path, bytes, an array, or a flat list of visual ids (or none).
+
+    Args:
+        videos:
+            One video or several.
+    """
+    if isinstance(videos, (str, os.PathLike, bytes)) or hasattr(videos, "read"):
+        return True
+    if isinstance(videos, (np.ndarray, torch.Tensor)):
+        # numpy puts lists of unequal lengths into an array of objects.
+        return videos.ndim in (1, 4) and videos.dtype != object
+    return isinstance(videos, Sequence) and (not videos or isinstance(videos[0], (int, np.integer)))

@@ -2,7 +2,6 @@
 
 import operator
 import os
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +31,7 @@ from .description_videobert import (
     unwatched,
 )
 from .names_videobert import blaming_settings, is_on_this_machine, local_name, model_name, saved_name
+from .opening_videobert import is_one_video
 from .sequence_videobert import joint_sequence, joint_tokenizer, sequence_ids, visual_token
 from .speech_videobert import SpeechRecognizer
 from .tasks_videobert import TASKS
@@ -83,6 +83,7 @@ class VideoBertProcessor(ProcessorMixin):
     valid_processor_kwargs = VideoBertProcessorKwargs
     # By task the pipelines that read with it, whose code goes where its own goes.
     tasks = TASKS
+    is_one_video = staticmethod(is_one_video)
 
     def __init__(
         self,
@@ -291,21 +292,6 @@ class VideoBertProcessor(ProcessorMixin):
     @property
     def model_input_names(self) -> list[str]:
         return ["input_ids", "attention_mask", "token_type_ids"]
-
-    @staticmethod
-    def is_one_video(videos) -> bool:
-        """Whether this is one video, no list of them: a path, bytes, an array, or a flat list of visual ids (or none).
-
-        Args:
-            videos:
-                One video or several.
-        """
-        if isinstance(videos, (str, os.PathLike, bytes)) or hasattr(videos, "read"):
-            return True
-        if isinstance(videos, (np.ndarray, torch.Tensor)):
-            # numpy puts lists of unequal lengths into an array of objects.
-            return videos.ndim in (1, 4) and videos.dtype != object
-        return isinstance(videos, Sequence) and (not videos or isinstance(videos[0], (int, np.integer)))
 
     def _as_list(self, videos) -> list:
         return [videos] if self.is_one_video(videos) else list(videos)
