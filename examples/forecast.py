@@ -34,7 +34,7 @@ from processing.corpus import check_rows, find_videos, read_rows
 from processing.evaluation import evaluate_forecasting, forecast_table
 from processing.evaluation.actions import TEMPLATE
 from processing.evaluation.forecasting import FIGURES
-from processing.forecasting_videobert import HORIZONS, forecast, tell_clips
+from processing.forecasting_videobert import HORIZONS, forecast, future_scores, tell_forecast
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -109,17 +109,17 @@ def show(args, model, processor) -> None:
     if args.seconds is not None:
         clips = clips[: int(args.seconds / row["clip_seconds"])]
     answers = forecast(model, processor, clips, HORIZONS, args.top)
-    coming = [one["visual_ids"][0] for one in forecast(model, processor, clips, range(1, max(HORIZONS) + 1), 1)]
-    verb, thing = (mask[0]["token_str"] for mask in tell_clips(model, processor, TEMPLATE, [coming])[0])
-    for one in answers:
+    [scores] = next(future_scores(model, processor, [clips], HORIZONS))
+    told = []
+    for one, masks in zip(answers, tell_forecast(model, processor, TEMPLATE, scores), strict=True):
         named = ", ".join(f"{t} {100 * s:.0f} %" for t, s in zip(one["tokens"], one["scores"], strict=True))
-        print(f"{one['start']:.1f}–{one['end']:.1f} s: {named}")
-    print(f"next: {verb} the {thing}")
+        told.append(" the ".join(f"{mask[0]['token_str']} {100 * mask[0]['score']:.0f} %" for mask in masks))
+        print(f"{one['start']:.1f}–{one['end']:.1f} s: {named}; {told[-1]}")
     rows = checked_rows(args.train_corpus, processor) if args.train_corpus else ()
     videos = find_videos(args.train_videos) if args.train_videos else {}
     seen = [*clips, *(visual_id for one in answers for visual_id in one["visual_ids"])]
     frames = token_frames(seen, processor.codebook, rows, videos)
-    plot_forecast(clips, answers, frames, args.output, row["clip_seconds"], f"next: {verb} the {thing}")
+    plot_forecast(clips, answers, frames, args.output, row["clip_seconds"], "   ".join(told))
 
 
 if __name__ == "__main__":

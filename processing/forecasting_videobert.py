@@ -15,6 +15,8 @@ from .sequence_videobert import joint_sequence, sequence_ids, visual_token
 HORIZONS = (1, 2, 4, 8)
 # The newest so many clips are looked back on, in training and afterwards.
 CONTEXT_CLIPS = 64
+# Of the visual ids that may come, so many are put into words.
+NAMED_IDS = 64
 
 
 def forecast_sequence(
@@ -178,8 +180,11 @@ def name_clips(
 
 
 @torch.inference_mode()
-def tell_clips(model, processor, text: str, strips: Sequence[Sequence[int]], top_k: int = 5) -> list[list[list[dict]]]:
-    """Clips that are expected, as words: what the masks of a sentence say about them.
+def tell_forecast(model, processor, text: str, scores: torch.Tensor, top_k: int = 5) -> list[list[list[dict]]]:
+    """A forecast in words: what the masks of a sentence would say of the clip at each horizon.
+
+    No single visual id is likely far ahead, but many of them may show the same. So each is named by itself, and the
+    words are weighted by how likely their ids are.
 
     Args:
         model ([`VideoBertForPreTraining`] or [`VideoBertForMaskedLM`]):
@@ -188,33 +193,33 @@ def tell_clips(model, processor, text: str, strips: Sequence[Sequence[int]], top
             Knows the words.
         text (`str`):
             A sentence with masks.
-        strips (`Sequence[Sequence[int]]`):
-            Visual ids, for N videos.
+        scores (`torch.Tensor` of shape (H, codebook_size)):
+            Log-probabilities of one video, as of [`horizon_scores`]; the `NAMED_IDS` likeliest ids are named.
         top_k (`int`, *optional*, defaults to 5):
             Words at each mask.
 
     Returns:
-        `list[list[list[dict]]]`: For each video and mask `score`, `token` and `token_str` of the `top_k` words.
+        `list[list[list[dict]]]`: For each horizon and mask `score`, `token` and `token_str` of the `top_k` words.
 
     Raises:
         ValueError: The text holds no mask.
     """
     tokenizer = processor.tokenizer
     count_masks(tokenizer, text)
-    inputs = processor([text] * len(strips), list(strips), max_length=model.config.max_position_embeddings)
-    told = []
-    for answers in mask_log_probabilities(model, inputs.to(model.device), tokenizer.mask_token_id):
-        best = answers.exp().topk(top_k, dim=-1)
-        told.append(
-            [
-                [
-                    {"score": score, "token": token, "token_str": tokenizer.decode([token])}
-                    for score, token in zip(*mask, strict=True)
-                ]
-                for mask in zip(best.values.tolist(), best.indices.tolist(), strict=True)
-            ]
-        )
-    return told
+    best = scores.exp().topk(min(NAMED_IDS, scores.shape[-1]), dim=-1)
+    ids = best.indices.unique()
+    inputs = processor([text] * len(ids), [[i] for i in ids.tolist()], max_length=model.config.max_position_embeddings)
+    named = mask_log_probabilities(model, inputs.to(model.device), tokenizer.mask_token_id)
+    weights = torch.zeros(len(scores), len(ids), device=scores.device)
+    weights.scatter_(1, torch.searchsorted(ids, best.indices), best.values / best.values.sum(dim=-1, keepdim=True))
+    mixed = torch.einsum("hn,nmv->hmv", weights, torch.stack(named).exp().to(weights.device)).topk(top_k, dim=-1)
+    return [
+        [
+            [{"score": p, "token": i, "token_str": tokenizer.decode([i])} for p, i in zip(*mask, strict=True)]
+            for mask in zip(*clip, strict=True)
+        ]
+        for clip in zip(mixed.values.tolist(), mixed.indices.tolist(), strict=True)
+    ]
 
 
 def check_horizons(horizons: Sequence[int]) -> None:
@@ -244,11 +249,9 @@ class VideoForecastingPipeline(VideoBertPipeline):
     ```python
     >>> pipe = pipeline("video-forecasting", model="my-videobert-forecast", trust_remote_code=True)
     >>> pipe("film.mp4", text="now let me show you how to [MASK] the [MASK].", horizons=(1, 4), top_k=2)
-    {"clips": [{"horizon": 1, "start": 24.0, "end": 25.5, "visual_ids": [17, 18], "tokens": […], "scores": […]}, …],
-     "words": [[{"score": 0.6, "token": 3013, "token_str": "cut"}, …], …]}
+    [{"horizon": 1, "start": 24.0, "end": 25.5, "visual_ids": [17, 18], "tokens": […], "scores": […],
+      "words": [[{"score": 0.6, "token": 3013, "token_str": "cut"}, …], …]}, …]
     ```
-
-    The words are about all clips up to the farthest horizon, the likeliest of each.
 
     Parameters of the pipeline and of its calls:
         horizons (`Sequence[int]`, *optional*, defaults to `HORIZONS`):
@@ -281,18 +284,18 @@ class VideoForecastingPipeline(VideoBertPipeline):
 
     def _forward(self, model_inputs, horizons: Sequence[int] = HORIZONS, top_k: int = 5):
         clips, text, is_last = (model_inputs.pop(name) for name in ("clips", "text", "is_last"))
-        scores = horizon_scores(self.model, model_inputs, range(1, max(horizons) + 1))
-        batched = isinstance(text, list)
+        scores, batched = horizon_scores(self.model, model_inputs, horizons), isinstance(text, list)
         words = [
-            None if one is None else tell_clips(self.model, self.processor, one, [strip], top_k)[0]
-            for one, strip in zip(text if batched else [text], scores.argmax(dim=-1).tolist(), strict=True)
+            None if one is None else tell_forecast(self.model, self.processor, one, answer, top_k)
+            for one, answer in zip(text if batched else [text], scores, strict=True)
         ]
         return {"scores": scores, "words": words if batched else words[0], "clips": clips, "is_last": is_last}
 
     def postprocess(self, model_outputs, horizons: Sequence[int] = HORIZONS, top_k: int = 5):
-        """The best of each clip, and what the masks say."""
+        """The best of each clip, and what the masks say of it."""
         [answer] = model_outputs
-        scores = answer["scores"][0][[horizon - 1 for horizon in horizons]]
         clip_seconds = self.processor.video_processor.clip_seconds
-        found = {"clips": name_clips(scores, horizons, answer["clips"], clip_seconds, top_k)}
-        return found if answer["words"] is None else found | {"words": answer["words"]}
+        found = name_clips(answer["scores"][0], horizons, answer["clips"], clip_seconds, top_k)
+        if answer["words"] is None:
+            return found
+        return [one | {"words": words} for one, words in zip(found, answer["words"], strict=True)]

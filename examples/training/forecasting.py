@@ -12,7 +12,7 @@ from processing.training_data import FutureDataset, VideoBertDataCollator
 from .batches import StepBatches, StepShape, make_loader
 from .steps import make_optimizer, move_batch, rate_factor
 
-STEPS, BATCH_SIZE, LEARNING_RATE = 160, 32, 1e-4
+STEPS, BATCH_SIZE, LEARNING_RATE = 160, 32, 2e-4
 WARMUP_SHARE, MAX_GRAD_NORM, WEIGHT_DECAY = 0.1, 1.0, 0.01
 
 

@@ -20,7 +20,7 @@ from processing.evaluation.forecasting import (
     judge_scores,
     top_branch,
 )
-from processing.forecasting_videobert import forecast, future_scores, tell_clips
+from processing.forecasting_videobert import forecast, future_scores, tell_forecast
 
 
 def tiny_model(positions=40):
@@ -204,8 +204,41 @@ def test_bad_input_is_named():
     with pytest.raises(ValueError, match="A forecast of 38 clips needs sequences of 41 tokens; the model takes 40"):
         forecast(model, processor(), [1], horizons=(38,))
     with pytest.raises(ValueError, match=r"'peel it' holds no \[MASK\]"):
-        tell_clips(model, processor(), "peel it", [[1]])
+        tell_forecast(model, processor(), "peel it", torch.zeros(1, 64))
     with pytest.raises(ValueError, match="There are 0 training rows"):
         evaluate_forecasting(model, processor(), [], rows_of(range(12)))
     with pytest.raises(ValueError, match="None of the 1 rows has 10 clips; a forecast 8 clips ahead"):
         evaluate_forecasting(model, processor(), rows_of(range(12)), rows_of(range(9)))
+
+
+def test_words_are_weighted_by_hand(monkeypatch):
+    """Id 0 says "cut" for sure, ids 1 and 2 say "peel" with 0.8: unlikelier each, together they come close."""
+    words = {"cut": 19, "peel": 20}
+    says = {0: {19: 1.0}, 1: {20: 0.8, 19: 0.2}, 2: {20: 0.8, 19: 0.2}}
+
+    def named(model, inputs, mask_id):
+        found = []
+        for visual_id in inputs["ids"]:
+            line = torch.zeros(1, OFFSET)
+            for word, probability in says.get(visual_id, {7: 1.0}).items():
+                line[0, word] = probability
+            found.append(line.log())
+        return found
+
+    class Inputs(dict):
+        def to(self, device):
+            return self
+
+    class Asked(SimpleNamespace):
+        def __call__(self, texts, videos, max_length):
+            assert len(texts) == len(videos)
+            return Inputs(ids=[one for [one] in videos])
+
+    monkeypatch.setattr("processing.forecasting_videobert.mask_log_probabilities", named)
+    probabilities = torch.zeros(2, CODEBOOK_SIZE)
+    probabilities[0, :3], probabilities[1, 0] = torch.tensor([0.4, 0.3, 0.3]), 1.0
+    asked = Asked(tokenizer=tiny_tokenizer())
+    [[first], [second]] = tell_forecast(tiny_model(), asked, "how to [MASK] it", probabilities.log(), top_k=2)
+    assert [one["token"] for one in first] == [words["cut"], words["peel"]]
+    assert [one["score"] for one in first] == pytest.approx([0.4 + 0.6 * 0.2, 0.6 * 0.8])
+    assert second[0]["token_str"] == "cut" and second[0]["score"] == pytest.approx(1)
