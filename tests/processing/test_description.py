@@ -172,7 +172,7 @@ def test_a_wrong_setting_is_no_fault_of_a_video(processor, videos, silent_video,
 
 
 def test_progress_is_told_of_every_stage(processor, videos):
-    """Whoever watches over a description sees that it goes on: at every clip, at every block of sound, at their end."""
+    """Whoever watches over a description sees that it goes on: at every clip and block of sound, and at their end."""
     told = []
     bad, good = processor.describe(videos, on_progress=told.append)
     clips = len(bad["features"]) + len(good["features"])
