@@ -78,7 +78,7 @@ def draw_recipe(args, model, processor) -> None:
     lines = args.text or args.file.read_text(encoding="utf-8").splitlines()
     sentences = [line.strip() for line in lines if line.strip()]
     if not sentences:
-        raise SystemExit(f"{args.file or '--text'} holds no sentence; a storyboard needs at least one.")
+        raise ValueError(f"{args.file or '--text'} holds no sentence; a storyboard needs at least one.")
     strips = list(zip(sentences, imagine_clips(model, processor, sentences, args.clips, args.rounds), strict=True))
     for sentence, strip in strips:
         print(f"{sentence}  {' '.join(map(str, strip))}")
