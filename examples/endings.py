@@ -24,8 +24,8 @@ AGAIN = "Run the same command again to go on where it stopped."
 
 @contextmanager
 def end_in_a_sentence(go_on: str = AGAIN) -> Iterator[None]:
-    """Ends the program with one sentence on Ctrl-C, a full disk and missing permission, and where our own code refuses
-    what it was given. All else goes through.
+    """Ends the program with one sentence on Ctrl-C, a full disk and missing permission, where our own code refuses
+    what it was given, and where there is no model. All else goes through.
 
     Args:
         go_on (`str`, *optional*, defaults to `AGAIN`):
@@ -37,13 +37,13 @@ def end_in_a_sentence(go_on: str = AGAIN) -> Iterator[None]:
         print(f"\nStopped. {go_on}", file=sys.stderr)
         sys.exit(130)  # as a shell tells it of a program that Ctrl-C ended
     except Exception as error:
-        if refused_by_us(error):
-            print(f"Stopped: {error}", file=sys.stderr)
-            sys.exit(1)
-        if (found := refused_by_the_system(error)) is None:
+        if (found := refused_by_the_system(error)) is not None:
+            number, where = found
+            print(f"Stopped{where}: {REASONS[number]}. {go_on}", file=sys.stderr)
+        elif refused_by_us(error) or names_no_model(error):
+            print(f"Stopped: {' '.join(str(error).split())}", file=sys.stderr)
+        else:
             raise
-        number, where = found
-        print(f"Stopped{where}: {REASONS[number]}. {go_on}", file=sys.stderr)
         sys.exit(1)
 
 
@@ -53,6 +53,11 @@ def refused_by_us(error: Exception) -> bool:
     package = frame.f_globals.get("__name__", "").partition(".")[0]
     script = Path(__file__).resolve().parent in Path(frame.f_code.co_filename).resolve().parents
     return isinstance(error, ValueError) and (package in OWN_PACKAGES or script)
+
+
+def names_no_model(error: Exception) -> bool:
+    """Whether it is transformers' sentence about a folder or a Hub id: an `OSError`, though not of the system."""
+    return isinstance(error, OSError) and error.errno is None
 
 
 def refused_by_the_system(error: BaseException | None) -> tuple[int, str] | None:

@@ -12,7 +12,7 @@ How often it is right, beside Markov chains that count the same rows:
         --train_corpus runs/kitchen/rows/train.parquet
 
 What it expects of one video, or of its first seconds, as a PNG. Where the codebook keeps no frames (`fit_codebook.py
---frames`), those of training videos or of the video itself stand for its tokens:
+--frames`), those of the video itself and of training videos stand for its tokens:
 
     python examples/forecast.py show --model runs/kitchen_forecast --video my_video.mp4 --seconds 12 \
         --output forecast.png --train_corpus runs/kitchen/rows/train.parquet --train_videos my_videos/
@@ -119,9 +119,9 @@ def show(args, model, processor) -> None:
         named = ", ".join(f"{t} {100 * s:.0f} %" for t, s in zip(one["tokens"], one["scores"], strict=True))
         told.append(" the ".join(f"{mask[0]['token_str']} {100 * mask[0]['score']:.0f} %" for mask in masks))
         print(f"{one['start']:.1f}–{one['end']:.1f} s: {named}; {told[-1]}")
-    # Where nothing else shows a token, what was seen of this video does.
+    # What was seen of this video comes before other videos with the same tokens.
     train_rows = checked_rows(args.train_corpus, processor) if args.train_corpus else ()
-    rows = chain(train_rows, [{**row, "visual_ids": clips}])
+    rows = chain([{**row, "visual_ids": clips}], train_rows)
     videos = (find_videos(args.train_videos) if args.train_videos else {}) | {row["video_id"]: args.video}
     seen = [*clips, *(visual_id for one in answers for visual_id in one["visual_ids"])]
     frames = token_frames(seen, processor.codebook, rows, videos)

@@ -12,6 +12,7 @@ import pytest
 from endings import end_in_a_sentence
 from safetensors import SafetensorError
 
+from modeling_videobert import VideoBertForPreTraining
 from processing.corpus import read_rows
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
@@ -57,6 +58,14 @@ def test_what_our_code_refuses_is_one_sentence(tmp_path, capsys):
     told = capsys.readouterr().err
     assert end.value.code == 1 and told.startswith(f"Stopped: {tmp_path} holds no rows; allowed is")
     assert told.count("\n") == 1
+
+
+def test_a_model_that_is_not_there_is_one_sentence(tmp_path, capsys):
+    """The commonest slip, a mistyped folder; transformers says it in several lines and forty of a traceback."""
+    with pytest.raises(SystemExit) as end, end_in_a_sentence():
+        VideoBertForPreTraining.from_pretrained(tmp_path / "nothing")
+    told = capsys.readouterr().err
+    assert end.value.code == 1 and told.startswith("Stopped: ") and "nothing" in told and told.count("\n") == 1
 
 
 def test_so_does_every_script():
