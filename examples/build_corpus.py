@@ -133,19 +133,16 @@ def main() -> None:
         parser.error("one of --videos and --dataset is needed: a folder or list of videos, or a data set")
     complete_models(models)
     signal.signal(signal.SIGTERM, stop)
-    try:
-        if options.stage in ("all", "features"):
-            build(options, models)
-            return
-        if not (options.output / "features").is_dir():
-            raise ValueError(f"{options.output / 'features'} is not there: describe videos first (--stage features).")
-        with only_one(options.output):
-            if options.stage == "codebook":
-                print(f"{options.output / 'codebook'}: {fit(options, models).codebook_size} visual ids")
-            else:
-                write_rows(options)
-    except ValueError as error:
-        sys.exit(f"Stopped: {error}")
+    if options.stage in ("all", "features"):
+        build(options, models)
+        return
+    if not (options.output / "features").is_dir():
+        raise ValueError(f"{options.output / 'features'} is not there: describe videos first (--stage features).")
+    with only_one(options.output):
+        if options.stage == "codebook":
+            print(f"{options.output / 'codebook'}: {fit(options, models).codebook_size} visual ids")
+        else:
+            write_rows(options)
 
 
 if __name__ == "__main__":

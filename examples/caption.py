@@ -28,10 +28,9 @@ import json
 import sys
 from pathlib import Path
 
-import evaluate
 from accelerate import PartialState
 from endings import end_in_a_sentence
-from training.captioner import CaptionOptions, caption_figures, train_captioner
+from training.captioner import CaptionOptions, caption_figures, load_metrics, train_captioner
 from training.options import HelpFormatter
 from transformers import AutoConfig, HfArgumentParser, pipeline
 
@@ -41,10 +40,6 @@ from processing.corpus import check_rows, find_videos, read_rows
 from processing.evaluation import captions_table, read_truth
 from processing.subtitle_writing_videobert import SUBTITLES, write_subtitles
 from processing.training_data import caption_pairs
-
-METRICS = [
-    Path(__file__).with_name("metrics") / name for name in ("cider_d", "bleu_coco", "rouge_l_coco", "meteor_approx")
-]
 
 
 def parse() -> tuple[CaptionOptions, object]:
@@ -89,7 +84,7 @@ def learn(options: CaptionOptions, values) -> None:
             train_rows,
             rows,
             read_truth(values.truth),
-            [evaluate.load(str(metric)) for metric in METRICS],
+            load_metrics(),
             options,
             text_start,
             num_beams=values.num_beams,

@@ -12,7 +12,7 @@ How often it is right, beside Markov chains that count the same rows:
         --train_corpus runs/kitchen/rows/train.parquet
 
 What it expects of one video, or of its first seconds, as a PNG. Where the codebook keeps no frames (`fit_codebook.py
---frames`), those of training videos stand for its tokens:
+--frames`), those of the video itself and of training videos stand for its tokens:
 
     python examples/forecast.py show --model runs/kitchen_forecast --video my_video.mp4 --seconds 12 \
         --output forecast.png --train_corpus runs/kitchen/rows/train.parquet --train_videos my_videos/
@@ -22,6 +22,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
+from itertools import chain
 from pathlib import Path
 
 from endings import end_in_a_sentence
@@ -104,10 +106,12 @@ def evaluate(args, model, processor) -> None:
 def show(args, model, processor) -> None:
     row = processor.tokenize(args.video, subtitles=[])
     if row["error"]:
-        raise SystemExit(row["error"])
+        if not row["visual_ids"]:
+            raise ValueError(row["error"])
+        print(f"{row['video_id']}: {row['error']}", file=sys.stderr)  # what could be read of it is enough
     clips = row["visual_ids"]
     if args.seconds is not None:
-        clips = clips[: int(args.seconds / row["clip_seconds"])]
+        clips = clips[: max(0, int(args.seconds / row["clip_seconds"]))]
     answers = forecast(model, processor, clips, HORIZONS, args.top)
     [scores] = next(future_scores(model, processor, [clips], HORIZONS))
     told = []
@@ -115,11 +119,14 @@ def show(args, model, processor) -> None:
         named = ", ".join(f"{t} {100 * s:.0f} %" for t, s in zip(one["tokens"], one["scores"], strict=True))
         told.append(" the ".join(f"{mask[0]['token_str']} {100 * mask[0]['score']:.0f} %" for mask in masks))
         print(f"{one['start']:.1f}–{one['end']:.1f} s: {named}; {told[-1]}")
-    rows = checked_rows(args.train_corpus, processor) if args.train_corpus else ()
-    videos = find_videos(args.train_videos) if args.train_videos else {}
+    # What was seen of this video comes before other videos with the same tokens.
+    train_rows = checked_rows(args.train_corpus, processor) if args.train_corpus else ()
+    rows = chain([{**row, "visual_ids": clips}], train_rows)
+    videos = (find_videos(args.train_videos) if args.train_videos else {}) | {row["video_id"]: args.video}
     seen = [*clips, *(visual_id for one in answers for visual_id in one["visual_ids"])]
     frames = token_frames(seen, processor.codebook, rows, videos)
-    plot_forecast(clips, answers, frames, args.output, row["clip_seconds"], "   ".join(told))
+    words = [line.replace(" the ", "\nthe ") for line in told]
+    plot_forecast(clips, answers, frames, args.output, row["clip_seconds"], words)
 
 
 if __name__ == "__main__":

@@ -108,19 +108,16 @@ def main() -> None:
     asking.add_argument("--top", type=int, default=5, help="how many")
     asking.add_argument("--output", type=Path, help="a picture of the moments that were found, a PNG")
     args = parser.parse_args()
-    try:
-        if "text" not in args:
-            if not (args.videos or args.corpus):
-                indexing.error("give --videos, --corpus or both")
-            update_index(args)
-        elif (args.text is None) == (args.video is None):
-            asking.error("give a text or --video")
-        elif args.video:
-            find_sentences(args)
-        else:
-            find_moments(args)
-    except ValueError as error:
-        sys.exit(str(error))
+    if "text" not in args:
+        if not (args.videos or args.corpus):
+            indexing.error("give --videos, --corpus or both")
+        update_index(args)
+    elif (args.text is None) == (args.video is None):
+        asking.error("give a text or --video")
+    elif args.video:
+        find_sentences(args)
+    else:
+        find_moments(args)
 
 
 if __name__ == "__main__":

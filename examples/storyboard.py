@@ -30,6 +30,7 @@ from processing import VideoBertProcessor
 from processing.corpus import check_rows, find_videos, read_rows
 from processing.evaluation import evaluate_storyboard, imagine_clips, read_truth, storyboard_table, told_steps
 from processing.evaluation.storyboard import NUM_CLIPS, ROUNDS
+from processing.evaluation.truth import read_lines
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -75,10 +76,9 @@ def checked_rows(path: Path, processor: VideoBertProcessor):
 
 def draw_recipe(args, model, processor) -> None:
     """A strip for each sentence."""
-    lines = args.text or args.file.read_text(encoding="utf-8").splitlines()
-    sentences = [line.strip() for line in lines if line.strip()]
+    sentences = [line.strip() for line in args.text or read_lines(args.file) if line.strip()]
     if not sentences:
-        raise SystemExit(f"{args.file or '--text'} holds no sentence; a storyboard needs at least one.")
+        raise ValueError(f"{args.file or '--text'} holds no sentence; a storyboard needs at least one.")
     strips = list(zip(sentences, imagine_clips(model, processor, sentences, args.clips, args.rounds), strict=True))
     for sentence, strip in strips:
         print(f"{sentence}  {' '.join(map(str, strip))}")

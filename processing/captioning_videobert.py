@@ -195,18 +195,6 @@ class VideoCaptioningPipeline(VideoBertPipeline):
         times = [(first * clip_seconds, last * clip_seconds) for first, last in windows]
         yield {"pieces": pieces, "times": times, "is_last": True}
 
-    def _read(self, video) -> list[int]:
-        """The visual ids of a video that has any."""
-        if video is None:
-            raise ValueError("There is no video to caption; give a path, the bytes of a file, frames or visual ids.")
-        offset = self.processor.visual_token_offset
-        ids = self.processor(videos=[video], truncation=False)["input_ids"][0]
-        ids = [int(one) - offset for one in ids if one >= offset]
-        if not ids:
-            seconds = self.processor.video_processor.clip_seconds
-            raise ValueError(f"The video {video!r:.80} is too short for one clip of {seconds} s.")
-        return ids
-
     def _forward(self, model_inputs, batch_size: int = 32, **generation):
         batched = isinstance(model_inputs["is_last"], list)  # several videos at a time
         videos = model_inputs["pieces"] if batched else [model_inputs["pieces"]]

@@ -175,7 +175,7 @@ class VideoFillMaskPipeline(VideoBertPipeline):
         """One chunk for each variant of the sentence."""
         tokenizer, text = self.processor.tokenizer, inputs["text"]
         lists = self._lists(targets, count_masks(tokenizer, text))
-        videos = None if inputs["video"] is None else self._read(inputs["video"])
+        videos = None if inputs["video"] is None else [self._read(inputs["video"])]
         plan = plan_questions(tokenizer, text, lists)
         for number, (variant, questions) in enumerate(plan.items(), start=1):
             places = self.model.config.max_position_embeddings
@@ -195,16 +195,6 @@ class VideoFillMaskPipeline(VideoBertPipeline):
         if targets and all(one is None or isinstance(one, (list, tuple)) for one in targets):
             return targets
         return [targets] * masks
-
-    def _read(self, video) -> list[list[int]]:
-        """The visual ids of a video, which is read once for all variants of a sentence."""
-        offset = self.processor.visual_token_offset
-        ids = self.processor(videos=[video], truncation=False)["input_ids"][0]
-        ids = [[int(one) - offset for one in ids if one >= offset]]
-        if not ids[0]:
-            seconds = self.processor.video_processor.clip_seconds
-            raise ValueError(f"The video {f'{video!r:.80}'} holds no clip; allowed is at least one of {seconds} s.")
-        return ids
 
     def _forward(self, model_inputs):
         asked, is_last = model_inputs.pop("asked"), model_inputs.pop("is_last")

@@ -272,13 +272,9 @@ class VideoForecastingPipeline(VideoBertPipeline):
 
     def preprocess(self, inputs, horizons: Sequence[int] = HORIZONS):
         """One chunk a video."""
-        if inputs["video"] is None:
-            raise ValueError("There is no video; a forecast needs one.")
         if inputs["text"] is not None:
             count_masks(self.processor.tokenizer, inputs["text"])
-        offset = self.processor.visual_token_offset
-        tokens = self.processor(videos=[inputs["video"]], truncation=False)["input_ids"][0].tolist()
-        ids = [token - offset for token in tokens if token >= offset]
+        ids = self._read(inputs["video"])
         encoded = forecast_inputs(self.processor, [ids], max(horizons), self.model.config)
         yield {**encoded, "clips": len(ids), "text": inputs["text"], "is_last": True}
 

@@ -48,6 +48,22 @@ class VideoBertPipeline(ChunkPipeline):
             raise ValueError(f"An input names {', '.join(unknown)}; allowed are video and text.")
         return {"video": named.get("video"), "text": text if named.get("text") is None else named["text"]}
 
+    def _read(self, video) -> list[int]:
+        """The visual ids of a video that has any.
+
+        Raises:
+            ValueError: There is no video, or it holds no clip.
+        """
+        if video is None:
+            raise ValueError("There is no video; give a path, the bytes of a file, frames or visual ids.")
+        offset = self.processor.visual_token_offset
+        tokens = self.processor(videos=[video], truncation=False)["input_ids"][0].tolist()
+        ids = [token - offset for token in tokens if token >= offset]
+        if not ids:
+            seconds = self.processor.video_processor.clip_seconds
+            raise ValueError(f"The video {video!r:.80} holds no clip; allowed is at least one of {seconds} s.")
+        return ids
+
     def save_pretrained(self, save_directory: str | os.PathLike, **kwargs):
         """As in transformers, which forgets the processor."""
         super().save_pretrained(save_directory, **kwargs)

@@ -53,7 +53,7 @@ def plot_forecast(
     frames: Mapping[int, torch.Tensor],
     path: str | Path,
     clip_seconds: float,
-    title: str = "",
+    words: Sequence[str] = (),
 ) -> None:
     """Draw the last clips of a video in a row and, to their right, a column of what is expected at each horizon.
 
@@ -68,8 +68,8 @@ def plot_forecast(
             Where the PNG goes.
         clip_seconds (`float`):
             Length of a clip.
-        title (`str`, *optional*):
-            What stands above.
+        words (`Sequence[str]`, *optional*):
+            What stands above each column of answers.
     """
     past = list(visual_ids[-SHOWN_CLIPS:])
     lines, columns = len(answers[0]["visual_ids"]), len(past) + 1 + len(answers)
@@ -81,11 +81,11 @@ def plot_forecast(
     first = len(visual_ids) - len(past)
     for place, visual_id in enumerate(past):
         _draw_token(axes[0, place], visual_id, frames, f"{(first + place) * clip_seconds:.1f} s")
-    for place, answer in enumerate(answers, start=len(past) + 1):
+    words = words or [""] * len(answers)
+    for place, (answer, told) in enumerate(zip(answers, words, strict=True), start=len(past) + 1):
+        when = f"in {answer['horizon']}: {answer['start']:.1f} s\n{told}\n".replace("\n\n", "\n")
         for line, (visual_id, score) in enumerate(zip(answer["visual_ids"], answer["scores"], strict=True)):
-            when = f"in {answer['horizon']}: {answer['start']:.1f} s\n" if line == 0 else ""
-            _draw_token(axes[line, place], visual_id, frames, f"{when}{100 * score:.0f} %")
-    figure.suptitle(title)
+            _draw_token(axes[line, place], visual_id, frames, f"{'' if line else when}{100 * score:.0f} %")
     figure.savefig(path, dpi=110)
     plt.close(figure)
 
@@ -119,6 +119,7 @@ def plot_storyboard(
 
 
 def _draw_token(axes, visual_id: int, frames: Mapping[int, torch.Tensor], title: str) -> None:
+    axes.set_box_aspect(1)  # with a frame or without
     if visual_id in frames:
         axes.imshow(frames[visual_id].permute(1, 2, 0).cpu().numpy())
     else:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import evaluate
 import torch
 from transformers import Trainer, TrainingArguments, set_seed
 
@@ -17,6 +19,12 @@ from .options import option
 
 # A VideoBERT that is trained too moves by this part of the decoder's steps: it knows already what it sees.
 ENCODER_RATE = 0.1
+METRICS = ("cider_d", "bleu_coco", "rouge_l_coco", "meteor_approx")
+
+
+def load_metrics() -> list:
+    """What captions are scored by, from the folder of our metrics."""
+    return [evaluate.load(str(Path(__file__).parents[1] / "metrics" / name)) for name in METRICS]
 
 
 @dataclass

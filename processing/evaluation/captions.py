@@ -110,7 +110,8 @@ def _count_tokens(visual_ids, columns) -> np.ndarray:
 def score_captions(
     captions: Sequence[str], steps: Sequence[Mapping], metrics: Sequence, modes: Sequence[str] = MODES
 ) -> dict[str, dict[str, float]]:
-    """Scores of captions, by mode and name of the figure.
+    """Scores of captions, by mode and name of the figure. A caption without words counts as one full stop: it earns
+    nothing, and metrics that refuse what is empty take it.
 
     Args:
         captions (`Sequence[str]`):
@@ -133,6 +134,7 @@ def score_captions(
     for mode in modes:
         if mode not in MODES:
             raise ValueError(f"The mode {mode!r} does not exist; allowed are {', '.join(MODES)}.")
+    captions = [text.strip() or "." for text in captions]
     references = [list(step["references"]) for step in steps]
     in_time = sorted(range(len(steps)), key=lambda number: (steps[number]["video_id"], steps[number]["start"]))
     videos = [list(numbers) for _, numbers in groupby(in_time, key=lambda number: steps[number]["video_id"])]
@@ -146,7 +148,7 @@ def score_captions(
 
     scores = {}
     if "micro" in modes:
-        scores["micro"] = compute(list(captions), references)
+        scores["micro"] = compute(captions, references)
     if "macro" in modes:
         each = [
             compute([captions[number] for number in numbers], [references[number] for number in numbers])

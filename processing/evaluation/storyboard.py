@@ -298,6 +298,9 @@ def storyboard_figures(model, processor, train_steps: Sequence[Mapping], steps: 
     """The figures of a benchmark: `storyboard_recall`, `storyboard_nn`, `storyboard_random` (verb and object), and
     `storyboard` with all.
 
+    The recall is that of iterative unmasking, which was decided on training rows; there it and argmax show the right
+    pair equally often (77.9 % of the kitchen's steps), so that they give no reason to change. Argmax stands beside it.
+
     Args:
         model, processor, train_steps, steps:
             See [`evaluate_storyboard`].

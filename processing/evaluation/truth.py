@@ -12,27 +12,41 @@ ASKED = ("verb", "object")
 TIMES = ("start", "end")
 
 
+def read_lines(path: str | Path) -> list[str]:
+    """The lines of a text file, without what is blank around them.
+
+    Raises:
+        ValueError: It cannot be read.
+    """
+    try:
+        lines = Path(path).read_text(encoding="utf-8").split("\n")  # a sentence may hold other breaks
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is no text in UTF-8"
+        raise ValueError(f"{path} cannot be read: {reason}.") from error
+    return [line.strip() for line in lines]
+
+
 def read_truth(path: str | Path) -> dict[str, list[dict]]:
     """The steps by video id, from a file with one JSON object a line.
 
     Raises:
-        ValueError: A line is no JSON object with `video_id` and `steps`, or a step lacks a name or a time.
+        ValueError: It cannot be read, a line is no JSON object with `video_id` and `steps`, or a step lacks a name or
+            a time.
     """
     truth = {}
-    with open(path, encoding="utf-8") as lines:
-        for number, line in enumerate(lines, start=1):
-            if not line.strip():
-                continue
-            try:
-                video = json.loads(line)
-                truth[video["video_id"]] = steps = video["steps"]
-                missing = {name for step in steps for name in (*ASKED, *TIMES) if name not in step}
-            except (json.JSONDecodeError, KeyError, TypeError) as error:
-                raise ValueError(
-                    f'Line {number} of {path} is no step list; allowed is {{"video_id": …, "steps": […]}} ({error}).'
-                ) from error
-            if missing:
-                raise ValueError(f"Line {number} of {path} has a step without {', '.join(sorted(missing))}.")
+    for number, line in enumerate(read_lines(path), start=1):
+        if not line:
+            continue
+        try:
+            video = json.loads(line)
+            truth[video["video_id"]] = steps = video["steps"]
+            missing = {name for step in steps for name in (*ASKED, *TIMES) if name not in step}
+        except (json.JSONDecodeError, KeyError, TypeError) as error:
+            raise ValueError(
+                f'Line {number} of {path} is no step list; allowed is {{"video_id": …, "steps": […]}} ({error}).'
+            ) from error
+        if missing:
+            raise ValueError(f"Line {number} of {path} has a step without {', '.join(sorted(missing))}.")
     return truth
 
 
@@ -40,10 +54,9 @@ def read_words(path: str | Path) -> list[str]:
     """A list of words, or of phrases, from a text file with one a line.
 
     Raises:
-        ValueError: The file holds none.
+        ValueError: It cannot be read, or holds none.
     """
-    words = list(dict.fromkeys(line.strip() for line in Path(path).read_text(encoding="utf-8").splitlines()))
-    words = [word for word in words if word]
+    words = [word for word in dict.fromkeys(read_lines(path)) if word]
     if not words:
         raise ValueError(f"{path} holds no words; allowed is at least one, each on a line of its own.")
     return words

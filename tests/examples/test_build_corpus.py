@@ -68,7 +68,7 @@ def test_a_list_and_a_data_set(run, folder, tmp_path):
         (["--stage", "codebook"], ".*features is not there: describe videos first"),
     ],
 )
-def test_what_cannot_be_ends_in_a_sentence(run, tmp_path, words, sentence):
+def test_what_cannot_be_is_refused_in_a_sentence(run, tmp_path, words, sentence):
     (tmp_path / "corpus").mkdir()
-    with pytest.raises(SystemExit, match=f"Stopped: {sentence}"):
+    with pytest.raises(ValueError, match=sentence):
         run(*words, "--output", tmp_path / "corpus")

@@ -64,7 +64,7 @@ def test_storyboard_of_a_recipe(trained, capsys):
     assert json.loads((trained / "board.json").read_text())["true"]["pair"] > 0
     assert "8 steps, in per cent" in capsys.readouterr().out
     (trained / "empty.txt").write_text("\n \n")
-    with pytest.raises(SystemExit, match="holds no sentence; a storyboard needs at least one"):
+    with pytest.raises(ValueError, match="holds no sentence; a storyboard needs at least one"):
         storyboard(["draw", f"--model={trained / 'model'}", f"--file={trained / 'empty.txt'}"])
 
 
@@ -84,7 +84,7 @@ def test_pictures_are_drawn_with_and_without_frames(tmp_path):
     """A token that nothing shows is a patch with its number."""
     frames = {3: torch.zeros(3, 16, 16, dtype=torch.uint8)}
     answers = [{"horizon": h, "start": 1.5 * h, "visual_ids": [3, 4], "scores": [0.6, 0.1]} for h in (1, 8)]
-    plot_forecast([3, 9], answers, frames, tmp_path / "forecast.png", 1.5, "next: cut the lemon")
+    plot_forecast([3, 9], answers, frames, tmp_path / "forecast.png", 1.5, ["cut the lemon"] * len(answers))
     plot_storyboard([("cut the lemon", [3, 4]), ("peel it", [9])], frames, tmp_path / "board.png")
     for name in ("forecast.png", "board.png"):
         assert (tmp_path / name).read_bytes().startswith(PNG)

@@ -2,14 +2,17 @@
 
 import json
 from pathlib import Path
+from string import ascii_lowercase
 
 import numpy as np
 import pytest
 from reproduce import main
 from support.tiny_processor import make_video
-from support.tiny_rows import cooking_rows, tiny_processor
-from support.tiny_run import save_text_model, tiny_model
+from support.tiny_rows import SPECIALS, WORDS, cooking_rows, tiny_processor
+from support.tiny_run import SIZES, save_text_model, tiny_model
+from transformers import BertTokenizer
 
+from modeling_videobert import VideoBertConfig, VideoBertForPreTraining
 from processing import VideoBertProcessor
 from processing.codebook import fit_codebook
 
@@ -24,14 +27,19 @@ def model(tmp_path):
 
 
 @pytest.fixture
-def seeing_model(tmp_path, model, tiny_backbone):
-    """The same with a video network and a codebook of its features."""
-    save_text_model(tmp_path / "bert")
+def seeing_model(tmp_path, tiny_backbone):
+    """One that can write any word, letter by letter, with a video network and a codebook of its features."""
+    letters = [mark + letter for mark in ("", "##") for letter in ascii_lowercase]
+    vocabulary = {token: number for number, token in enumerate([*SPECIALS, *WORDS, *letters])}
+    save_text_model(tmp_path / "bert", len(vocabulary))
+    BertTokenizer(vocab=vocabulary, do_lower_case=True).save_pretrained(tmp_path / "bert")
     processor = VideoBertProcessor.from_models(str(tmp_path / "bert"), backbone=tiny_backbone)
     draw = np.random.default_rng(0).normal(size=(64, 16)).astype(np.float32)
     processor.add_codebook(fit_codebook(draw, levels=2, branches=8, progress=False))
-    processor.save_pretrained(model)
-    return model
+    processor.save_pretrained(tmp_path / "seeing")
+    config = VideoBertConfig(**SIZES, text_vocab_size=len(vocabulary), codebook_size=64)
+    VideoBertForPreTraining(config).save_pretrained(tmp_path / "seeing")
+    return str(tmp_path / "seeing")
 
 
 @pytest.fixture
@@ -78,6 +86,60 @@ def test_youcook2_from_features(tmp_path, model, features, capsys):
     assert "VideoBERT, cross-modal [1] | 3.2 | 43.3 | 13.1 | 33.7 |" in printed and "arXiv:1904.01766" in printed
     assert json.loads((output / "results.json").read_text()) == json.loads(json.dumps(results))
     assert len((output / "missing.jsonl").read_text().splitlines()) == 2 and (output / "table.md").exists()
+
+
+def test_youcook2_captions_from_features(tmp_path, model, features, fresh_accelerator, capsys):
+    """The three ways to put captions together stand apart, each with our controls and with its own published rows."""
+    annotate(tmp_path)
+    words = ["--annotations", str(tmp_path / "yc.json"), "--data", features, "--model", model, "--max_steps", "2"]
+    results = main(["youcook2", "--mode", "captions", *words, "--output", str(tmp_path / "out")])
+    figures = results["figures"]
+    assert figures["num_segments"] == 4 and figures["num_training_segments"] == 28
+    for mode in ("micro", "macro", "paragraph"):
+        assert {"cider", "bleu3_nn", "bleu4_no_video", "meteor"} <= figures[mode].keys()
+    table = (tmp_path / "out" / "table.md").read_text()
+    micro, macro, paragraph = (table.index(f"{mode}:\n") for mode in ("micro", "macro", "paragraph"))
+    assert micro < table.index("| UniVL, video only [4] | 16.46 | 11.17 | 17.57 | 127 |") < macro
+    assert macro < table.index("| masked transformer [1] | 5.08 | 1.42 | 11.2 | 45.1 |") < paragraph
+    assert table.index("| COOT + MART [1] | – | 11.3 | 19.85 | 57.24 |") > paragraph
+    assert "captioner without video" in capsys.readouterr().out
+
+
+def test_steps_outside_their_video_are_told(tmp_path, model, features, capsys):
+    """By count, and the first by name: the annotations may be of another cut of the video."""
+    annotate(tmp_path)
+    told = json.loads((tmp_path / "yc.json").read_text())
+    told["database"]["video7"]["annotations"][1]["segment"] = [900, 910]
+    (tmp_path / "yc.json").write_text(json.dumps(told))
+    words = ["--annotations", str(tmp_path / "yc.json"), "--data", features, "--model", model]
+    results = main(["youcook2", "--mode", "retrieval", *words, "--output", str(tmp_path / "out")])
+    assert results["num_steps_without_clips"] == 1 and results["figures"]["num_segments"] == 3
+    assert "1 steps have no clip, such as " in (complaint := capsys.readouterr().err)
+    assert "of video7, 900 to 910 s: too short, or outside the video." in complaint
+
+
+def test_captions_need_something_to_learn_from(tmp_path, model, features):
+    annotate(tmp_path)
+    for number in range(7):
+        (Path(features) / f"video{number}.npy").unlink()
+    words = ["--annotations", str(tmp_path / "yc.json"), "--data", features, "--model", model]
+    with pytest.raises(ValueError, match="No step of the training videos that are there has clips and a sentence"):
+        main(["youcook2", "--mode", "captions", *words, "--output", str(tmp_path / "out")])
+
+
+def test_youcook2_retrieval_from_features(tmp_path, model, features):
+    """N of sentences and clips, chance, the other passes, and ranks that are no per cent."""
+    annotate(tmp_path)
+    for number in (8, 9):
+        np.save(Path(features) / f"video{number}.npy", np.random.default_rng(number).normal(size=(32, 24)))
+    words = ["--annotations", str(tmp_path / "yc.json"), "--data", features, "--model", model]
+    figures = main(["youcook2", "--mode", "retrieval", *words, "--output", str(tmp_path / "out")])["figures"]
+    assert figures["num_segments"] == figures["num_queries"] == 12
+    assert figures["r5_chance"] == 5 / 12 and figures["median_rank_chance"] == 6.5
+    assert 1 <= figures["median_rank"] <= 12 and figures["r10_low"] <= figures["r10"] <= figures["r10_high"]
+    table = (tmp_path / "out" / "table.md").read_text()
+    assert "| chance | 8.3 | 41.7 | 83.3 | 6.5 |" in table and "first pass alone" in table
+    assert "| HowTo100M, zero-shot [1] | 6.1 | 17.3 | 24.8 | 46 |" in table
 
 
 def test_coin_from_features(tmp_path, model, features):
@@ -137,3 +199,5 @@ def test_youcook2_from_real_frames(tmp_path, seeing_model):
     results = main(["youcook2", *words, "--output", str(tmp_path / "out")])
     assert results["num_videos"] == 3 and results["num_videos_annotated"] == 457 and len(results["missing"]) == 454
     assert results["figures"]["num_segments"] + results["figures"]["num_unlabelled"] == 9
+    found = main(["youcook2", "--mode", "retrieval", *words, "--output", str(tmp_path / "out")])
+    assert found["figures"]["num_segments"] == 9 and 1 <= found["figures"]["median_rank"] <= 9

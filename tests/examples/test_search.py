@@ -37,7 +37,7 @@ def run(model, tmp_path, monkeypatch, capsys):
         monkeypatch.setattr(sys, "argv", [str(word) for word in words])
         try:
             search.main()
-        except SystemExit as stopped:
+        except (SystemExit, ValueError) as stopped:
             return str(stopped), capsys.readouterr().err
         printed = capsys.readouterr()
         return printed.out, printed.err

@@ -11,6 +11,7 @@ from support.tiny_processor import make_video, text_tokenizer
 from modeling_videobert import VideoBertConfig, VideoBertForPreTraining
 from processing import I3DConfig, I3DModel, S3DConfig, S3DModel, VideoBertProcessor
 from processing.codebook.fitting import fit_codebook
+from processing.forecasting_videobert import forecast
 from processing.tasks_videobert import TASKS
 
 WITHOUT = """
@@ -75,7 +76,10 @@ assert type(pipe).__module__.startswith("transformers_modules") == bool(trust), 
 found = pipe(video, text="cut the [MASK]", top_k=3)
 pipe.save_pretrained(result)
 assert pipeline("video-fill-mask", model=result, device="cpu", **trust)(video, text="cut the [MASK]", top_k=3) == found
-print(json.dumps(found))
+ahead = pipeline("video-forecasting", model=folder, device="cpu", **trust)
+assert type(ahead).__module__.startswith("transformers_modules") == bool(trust), type(ahead)
+next_clips = ahead(video, text="cut the [MASK]", horizons=(1, 4), top_k=2)
+print(json.dumps([found, next_clips]))
 """
 )
 
@@ -140,7 +144,7 @@ def test_a_saved_folder_opens_with_and_without_the_package(tiny_backbone, tiny_t
 @pytest.mark.slow
 def test_pipelines_travel_with_the_folder(tiny_backbone, tiny_text_model, tmp_path):
     """`pipeline(task, model=folder)`: with the package its own class and no trust; without it the folder's code. Both
-    answer the same from a video file, and what a pipeline saves is such a folder again."""
+    fill masks and forecast the same from a video file, and what a pipeline saves is such a folder again."""
     processor = VideoBertProcessor.from_models(tiny_text_model, backbone=tiny_backbone, codebook=tiny_codebook())
     torch.manual_seed(0)
     model = VideoBertForPreTraining(tiny_config()).eval()
@@ -159,10 +163,16 @@ def test_pipelines_travel_with_the_folder(tiny_backbone, tiny_text_model, tmp_pa
         inputs = processor(text="cut the [MASK]", videos=video)
         place = (inputs["input_ids"] == processor.tokenizer.mask_token_id).nonzero()[0, 1]
         expected = model(**inputs).logits[0, place, : len(text_tokenizer())].softmax(dim=-1).topk(3)
+    clips = processor.tokenize(video)["visual_ids"]
+    ahead = forecast(model, processor, clips, horizons=(1, 4), top_k=2)
     for package in ("with", "without"):
-        found = json.loads(run(ASK, folder, video, package, tmp_path / package, home=tmp_path).splitlines()[-1])
+        printed = run(ASK, folder, video, package, tmp_path / package, home=tmp_path)
+        found, next_clips = json.loads(printed.splitlines()[-1])
         assert [one["token"] for one in found] == expected.indices.tolist()
         assert [one["score"] for one in found] == pytest.approx(expected.values.tolist(), rel=1e-4)
+        for one, known in zip(next_clips, ahead, strict=True):
+            assert one.pop("scores") == pytest.approx(known["scores"], rel=1e-4)
+            assert one.pop("words") and one.items() <= known.items()
 
 
 @pytest.mark.slow

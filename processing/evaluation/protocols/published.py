@@ -41,6 +41,11 @@ def retrieval(r1: float, r5: float, r10: float, median_rank: float | None = None
 # What keeps ours from being quite the same measurement.
 CAVEATS = {
     "youcook2 actions": "The paper's lists of verbs and objects are not published, so that its labels are others.",
+    "youcook2 captions": (
+        "Ours learned from the training captions that are there, and is scored by CIDEr-D and by an approximation of "
+        "METEOR; the three ways to put captions together do not compare."
+    ),
+    "youcook2 retrieval": "A clip is found by rank among those that are there: compare N before the figures.",
     "crosstask steps": "The official code draws its training videos at random and keeps no list; ours are others.",
     "coin steps": "Ours has seen no label; published rows are supervised.",
 }

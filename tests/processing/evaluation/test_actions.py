@@ -292,6 +292,12 @@ def test_lists_and_truth_that_cannot_be_read_are_named(tmp_path):
     (tmp_path / "empty").write_text("\n")
     with pytest.raises(ValueError, match="empty holds no words"):
         read_words(tmp_path / "empty")
+    (tmp_path / "latin").write_bytes("crème\n".encode("latin-1"))
+    for read in (read_words, read_truth):
+        with pytest.raises(ValueError, match="nowhere cannot be read: No such file or directory"):
+            read(tmp_path / "nowhere")
+        with pytest.raises(ValueError, match="latin cannot be read: it is no text in UTF-8"):
+            read(tmp_path / "latin")
     for line, named in (("nothing", "Line 2 .* is no step list"), ('{"video_id": "b"}', "Line 2 .* is no step list")):
         (tmp_path / "truth").write_text('{"video_id": "a", "steps": []}\n' + line)
         with pytest.raises(ValueError, match=named):

@@ -88,6 +88,20 @@ def test_modes_by_hand():
     assert right == {"paragraph": {"cider_d": 1.0, "count": 2}}
 
 
+def test_a_caption_without_words_is_a_full_stop():
+    """Metrics refuse what is empty, and a captioner that says nothing must be scored, not stop the script."""
+    seen = []
+
+    class Seen:
+        def compute(self, predictions, references):
+            seen.append(predictions)
+            return {"seen": 0.0}
+
+    steps = [{"video_id": name, "references": ["cut it"], "start": 0.0} for name in "ab"]
+    score_captions(["", " cut it "], steps, [Seen()])
+    assert seen == [[".", "cut it"], ["."], ["cut it"], [".", "cut it"]]
+
+
 def test_conditions_and_their_table():
     """Each condition has its line in each mode's table, and what is named is counted."""
     results = evaluate_captions(
