@@ -18,6 +18,7 @@ from transformers.utils import logging
 
 from ..codebook.feature_shards import CONTENTS_NAME, open_shard, read_shard
 from ..codebook.whole_files import only_one, read_json, write_json
+from ..opening_videobert import open_regular
 from ..subtitles_videobert import own_captions
 
 logger = logging.get_logger(__name__)
@@ -149,12 +150,10 @@ def digest_of_file(path: str | PathLike) -> str | None:
     """The SHA-256 of a file's bytes; `None` where it cannot be read."""
     digest = hashlib.sha256()
     try:
-        if not Path(path).is_file():  # a pipe would be waited for
-            return None
-        with open(path, "rb") as file:
+        with open_regular(path) as file:
             while chunk := file.read(CHUNK):
                 digest.update(chunk)
-    except OSError:
+    except (OSError, ValueError):
         return None
     return digest.hexdigest()
 

@@ -15,6 +15,7 @@ import pyarrow as pa
 from transformers.utils import logging
 
 from ..codebook.feature_shards import FeatureShards, open_shard, read_shard
+from ..opening_videobert import leads_out_of
 from .describing import as_utf8
 from .videos import VIDEO_ENDINGS
 
@@ -58,7 +59,6 @@ def find_features(folder: str | PathLike) -> dict[str, FeatureSource]:
     if not folder.is_dir():
         raise ValueError(f"{folder} is not a folder; give a folder of features.")
     files = sorted(Path(top) / name for top, _, names in os.walk(folder) for name in names if not name.startswith("."))
-    files = [path for path in files if path.is_file()]
     if pickles := [path for path in files if path.suffix.lower() in PICKLES]:
         logger.warning(
             f"Skipped {pickles[0]}" + (f" and {len(pickles) - 1} more" if len(pickles) > 1 else "") + ": pickles can "
@@ -68,12 +68,24 @@ def find_features(folder: str | PathLike) -> dict[str, FeatureSource]:
     for path in files:
         if path.suffix.lower() not in FEATURE_ENDINGS:
             continue
-        for video_id, source in sources_in(path, name_of(path, folder)):
+        name = name_of(path, folder)
+        if refused := refused_place(path, folder):
+            sources = [(name, FeatureSource(path, error=refused))]
+        else:
+            sources = sources_in(path, name)
+        for video_id, source in sources:
             if (other := found.setdefault(as_utf8(video_id), source)) is not source:
                 raise ValueError(f"{other.path} and {path} both hold features of {video_id}; remove one of them.")
     if not found:
         raise ValueError(f"{folder} holds no features; looked for files ending in {', '.join(FEATURE_ENDINGS)}.")
     return found
+
+
+def refused_place(path: Path, folder: Path) -> str | None:
+    """Why a file is not even opened."""
+    if path.is_symlink() and leads_out_of(path, folder):
+        return f"{path} is a link that leads out of {folder}"
+    return None if path.is_file() else f"{path} is no regular file"
 
 
 def name_of(path: Path, folder: Path) -> str:

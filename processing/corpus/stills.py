@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Mapping, Sequence
 from os import PathLike
@@ -10,8 +11,11 @@ from typing import NamedTuple
 
 import torch
 from datasets import Dataset
+from PIL import Image
 from torchcodec.decoders import decode_image
 
+from ..media_videobert import MAX_PIXELS, MediaError
+from ..opening_videobert import leads_out_of, open_regular
 from ..processing_videobert import VideoBertProcessor
 from .features import describe_into_shards, described_row
 from .ids import encode_rows
@@ -51,7 +55,9 @@ def find_stills(folder: str | PathLike) -> dict[str, list[Still]]:
             found[video["video_id"]] = stills
         except (ValueError, KeyError, TypeError) as error:
             raise ValueError(f"{folder / INDEX}, line {number}, is no video with steps ({error!r})") from None
-        if outside := [still.path for still in stills if still.path.parent != frames]:
+        if outside := [
+            still.path for still in stills if still.path.parent != frames or leads_out_of(still.path, folder)
+        ]:
             raise ValueError(f"{folder / INDEX}, line {number}, names {outside[0]}, which is not in {frames}")
     return found
 
@@ -75,7 +81,7 @@ def encode_stills(stills: Mapping[str, Sequence[Still]], processor: VideoBertPro
     check_settings(shards, processor, {})
 
     def describe(video_id: str) -> dict:
-        pictures = [decode_image(still.path) for still in stills[video_id]]
+        pictures = [read_still(still.path) for still in stills[video_id]]
         clips = [picture.expand(cutter.frames_per_clip, -1, -1, -1) for picture in pictures]
         features = torch.cat([processor.features(clip) for clip in clips])
         last = max(still.end for still in stills[video_id])
@@ -83,3 +89,21 @@ def encode_stills(stills: Mapping[str, Sequence[Still]], processor: VideoBertPro
 
     describe_into_shards(stills, describe, shards, cutter.clip_seconds)
     return encode_rows(processor.codebook, shards, output_dir / "ids", stills)
+
+
+def read_still(path: Path) -> torch.Tensor:
+    """The pixels of a picture, whose header is read before it is decoded: a small file may hold gigabytes.
+
+    Raises:
+        MediaError: It is no picture, or a larger one than a frame of a video may be.
+        OSError: It is no regular file, or cannot be read.
+    """
+    with open_regular(path) as file:
+        content = file.read()
+    try:
+        width, height = Image.open(io.BytesIO(content)).size
+    except Exception as error:  # of many readers
+        raise MediaError(f"{path}: it is no picture ({error})") from error
+    if width * height > MAX_PIXELS:
+        raise MediaError(f"{path}: a picture of {width} x {height} exceeds the {MAX_PIXELS} pixels allowed")
+    return decode_image(content)

@@ -13,6 +13,7 @@ from datasets import Dataset, IterableDataset, Video
 from transformers.utils import logging
 
 from ..codebook.whole_files import write_whole
+from ..opening_videobert import leads_out_of
 from .describing import as_utf8
 
 logger = logging.get_logger(__name__)
@@ -28,11 +29,13 @@ def find_videos(folder: str | PathLike) -> dict[str, Path]:
 
     Args:
         folder (`str` or `os.PathLike`):
-            Searched with its subfolders; links are followed, and every folder is entered once.
+            Searched with its subfolders; links inside it are followed, and every folder is entered once. Links that
+            lead out of it are not: list what is behind them, see [`listed_videos`].
 
     Returns:
         `dict[str, pathlib.Path]`: Path by video id, which is the path inside the folder without its ending (with it
-        where two files differ in nothing else), in order. Bytes of a name that are not UTF-8 are spelled out.
+        where two files differ in nothing else), in order. Bytes of a name that are not UTF-8 are spelled out. Pipes,
+        sockets and devices that are called videos are among them, and become rows with an error.
 
     Raises:
         `ValueError`: There is no such folder, or no video in it.
@@ -144,9 +147,12 @@ def walk(top: Path, skipped: dict[str, list[Path]]) -> Iterator[Path]:
             except OSError as error:
                 skip(skipped, path, error)
                 continue
-            if stat.S_ISDIR(mode):
+            is_folder = stat.S_ISDIR(mode)
+            if entry.is_symlink() and (is_folder or is_video) and leads_out_of(path, top):
+                skipped.setdefault("a link that leads out of the folder", []).append(path)
+            elif is_folder:
                 (behind_links if entry.is_symlink() else folders).append(path)
-            elif stat.S_ISREG(mode) and is_video:
+            elif is_video:
                 yield path
 
 

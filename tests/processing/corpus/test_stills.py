@@ -1,16 +1,19 @@
 """Protects the folder of frames: each still stands for a clip, bad ones cost only their video."""
 
 import json
+import os
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from support.hostile_files.made import make_png
 from support.tiny_rows import tiny_text_tokenizer
 
 from processing import VideoBertProcessor, VideoBertVideoProcessor
 from processing.codebook.fitting import fit_codebook
-from processing.corpus.stills import encode_stills, find_stills
+from processing.corpus.stills import encode_stills, find_stills, read_still
+from processing.media_videobert import MediaError
 
 
 class Eyes:
@@ -80,6 +83,23 @@ def test_the_index_names_no_file_elsewhere(tmp_path):
     (tmp_path / "index.jsonl").write_text('{"video_id": "a", "steps": [{"frame": "../x.jpg", "start": 0, "end": 1}]}')
     with pytest.raises(ValueError, match="line 1, names .*x.jpg, which is not in"):
         find_stills(tmp_path)
+    (tmp_path / "x.jpg").symlink_to("../x.jpg")
+    (tmp_path / "index.jsonl").write_text('{"video_id": "a", "steps": [{"frame": "x.jpg", "start": 0, "end": 1}]}')
+    with pytest.raises(ValueError, match="line 1, names .*x.jpg, which is not in"):
+        find_stills(tmp_path)
     (tmp_path / "index.jsonl").write_text('{"video_id": "a"}')
     with pytest.raises(ValueError, match="line 1, is no video with steps"):
         find_stills(tmp_path)
+
+
+def test_a_picture_of_gigabytes_is_refused_by_its_header(tmp_path):
+    """A PNG file of a kilobyte may claim any size; what is no regular file is not waited for."""
+    (tmp_path / "a.png").write_bytes(make_png(9000, 4000))
+    with pytest.raises(MediaError, match="a picture of 9000 x 4000 exceeds the 35389440 pixels allowed"):
+        read_still(tmp_path / "a.png")
+    (tmp_path / "b.png").write_bytes(make_png(60_000, 60_000))
+    with pytest.raises(MediaError, match="it is no picture .*exceeds limit"):
+        read_still(tmp_path / "b.png")
+    os.mkfifo(tmp_path / "pipe.png")
+    with pytest.raises(FileNotFoundError):
+        read_still(tmp_path / "pipe.png")

@@ -62,13 +62,38 @@ def test_names_that_are_not_utf8_are_spelled_out(tmp_path):
 
 
 def test_links_are_followed_once(tmp_path, log):
-    """A folder behind a link, of another disk say, is searched; loops and second ways add nothing."""
-    make(tmp_path / "disk", "c.mp4", "deep/d.mp4")
-    make(tmp_path / "videos", "a/b.mp4", "z/e.mp4")
-    for name, target in {"disk": "disk", "again": "disk/deep", "0": "videos/z", "a/loop": "videos"}.items():
-        (tmp_path / "videos" / name).symlink_to(tmp_path / target, target_is_directory=True)
-    assert sorted(find_videos(tmp_path / "videos")) == ["a/b", "again/d", "disk/c", "z/e"]
+    """A folder behind a link is searched; loops and second ways add nothing."""
+    make(tmp_path, "disk/c.mp4", "disk/deep/d.mp4", "videos/a/b.mp4", "videos/z/e.mp4")
+    for name, target in {"more": "disk", "again": "disk/deep", "0": "videos/z", "videos/a/loop": "videos"}.items():
+        (tmp_path / name).symlink_to(tmp_path / target, target_is_directory=True)
+    (tmp_path / "x.mp4").symlink_to("disk/c.mp4")
+    assert sorted(find_videos(tmp_path)) == ["disk/c", "disk/deep/d", "videos/a/b", "videos/z/e", "x"]
     assert "a link to a folder that is searched already" in log.text
+
+
+def test_links_out_of_the_folder_are_not_followed(tmp_path, log):
+    """Whoever made a folder of videos does not choose which files of this machine are read. The folder itself may be
+    reached by a link, and one of the Hub's cache holds links only, to the blobs beside its snapshots."""
+    make(tmp_path / "elsewhere", "c.mp4", "deep/d.mp4")
+    make(tmp_path / "videos", "a.mp4")
+    for name, target in {"b.mp4": "../elsewhere/c.mp4", "deep": tmp_path / "elsewhere" / "deep"}.items():
+        (tmp_path / "videos" / name).symlink_to(target)
+    (tmp_path / "way").symlink_to("videos")
+    for folder in ("videos", "way"):
+        assert list(find_videos(tmp_path / folder)) == ["a"]
+        assert f"{tmp_path / folder / 'b.mp4'} and 1 more: a link that leads out of the folder" in log.text
+    make(tmp_path / "hub", "blobs/123")
+    (tmp_path / "hub/snapshots/45/train").mkdir(parents=True)
+    (tmp_path / "hub/snapshots/45/train/e.mp4").symlink_to("../../../blobs/123")
+    (tmp_path / "hub/snapshots/45/train/f.mp4").symlink_to(tmp_path / "elsewhere/c.mp4")
+    for folder in ("hub/snapshots/45", "hub/snapshots/45/train"):
+        assert [path.name for path in find_videos(tmp_path / folder).values()] == ["e.mp4"]
+
+
+def test_what_is_no_file_becomes_a_row(tmp_path):
+    """A pipe that is called a video is not passed over in silence: describing it says what is wrong."""
+    os.mkfifo(tmp_path / "pipe.mp4")
+    assert list(find_videos(tmp_path)) == ["pipe"]
 
 
 def test_what_cannot_be_opened_ends_nothing_and_is_said(tmp_path, monkeypatch, log):
