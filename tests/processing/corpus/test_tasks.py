@@ -1,4 +1,4 @@
-"""Protects the sharing of a corpus: however many tasks there are, and whoever was killed, the bytes of a single loop."""
+"""Protects sharing a corpus: however many tasks there are, and whoever was killed, the bytes of a single loop."""
 
 import hashlib
 import json
