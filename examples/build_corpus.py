@@ -19,6 +19,13 @@ One stage alone: describing, on another machine say; the fit of the codebook; th
     python examples/build_corpus.py --output runs/corpus --stage codebook --levels 2 --branches 16
     python examples/build_corpus.py --output runs/corpus --stage rows --codebook runs/small
 
+Several tasks share a corpus: processes, on one machine or on many, that see the same files. The stages `contents` and
+`features` are shared out; `finish`, once, makes of it what one process would have made. What was killed is run again:
+
+    python examples/build_corpus.py --videos my_videos/ --output runs/corpus --stage contents --task 0 --tasks 8
+    python examples/build_corpus.py --videos my_videos/ --output runs/corpus --stage features --task 0 --tasks 8
+    python examples/build_corpus.py --videos my_videos/ --output runs/corpus --stage finish
+
 OUTPUT gets `features/` (Parquet shards), `codebook/`, `ids/` (Parquet), `rows/` (a saved `datasets.Dataset`),
 `processor/`, and `summary.json`. To train on it: `pretrain.py --corpus OUTPUT/rows --processor OUTPUT/processor`.
 """
@@ -44,12 +51,22 @@ from processing import VisualCodebook
 from processing.codebook.feature_shards import rows_by_video
 from processing.codebook.saving import load_codebook
 from processing.codebook.whole_files import only_one, read_json, write_whole
-from processing.corpus import build_corpus, dataset_videos, encode_rows, find_videos, listed_videos
+from processing.corpus import (
+    Share,
+    build_corpus,
+    dataset_videos,
+    describe_share,
+    encode_rows,
+    find_videos,
+    listed_videos,
+    note_contents,
+)
 from processing.corpus.build import own_codebook
-from processing.corpus.describing import extract_features
 from processing.corpus.isolation import DEADLINE
 from processing.corpus.settings import read_settings
 from processing.corpus.summary import summarise, summary_lines
+
+WITH_VIDEOS = ("all", "contents", "features", "finish")
 
 
 @dataclass
@@ -62,9 +79,11 @@ class CorpusOptions:
     videos: Path | None = option(None, "folder of videos, or a text file with a path in each line")
     dataset: str | None = option(None, "saved data set, or name of one, with a column of videos")
     split: str = option("train", "of --dataset")
-    stage: Literal["all", "features", "codebook", "rows"] = option(
-        "all", "what is done; the later ones need no videos"
+    stage: Literal["all", "contents", "features", "finish", "codebook", "rows"] = option(
+        "all", "what is done; the last two need no videos"
     )
+    task: int = option(0, "number of this task, from 0 on, of --tasks that share --stage contents or features")
+    tasks: int = option(1, "how many share it")
     codebook: Path | None = option(None, "folder of a codebook, instead of fitting one")
     test_share: float = option(0.1, "share of the videos that the codebook does not see, for training to hold out")
     seed: int = option(0, "of the codebook")
@@ -92,12 +111,15 @@ def build(options: CorpusOptions, models: ModelOptions) -> None:
     subtitles = subtitles_of(videos, models)
     limits = {name: getattr(options, name) for name in ("num_workers", "deadline", "memory", "retry_errors")}
     shared = {"shard_size": options.shard_size, "subtitles": subtitles, **limits}
-    if options.stage == "features":
-        options.output.mkdir(parents=True, exist_ok=True)
-        with only_one(options.output):
-            stages = extract_features(videos, processor, options.output / "features", **shared)
-        print("\n".join(summary_lines(summarise([], stages))[1:]))
+    if options.stage in ("contents", "features"):
+        share = Share(options.task, options.tasks)
+        if options.stage == "contents":
+            note_contents(videos, options.output, share, subtitles)
+        else:
+            stages = describe_share(videos, processor, options.output, share, **shared)
+            print("\n".join(summary_lines(summarise([], stages))[1:]))
         return
+    shared["again"] = options.stage != "finish"
     fitting = {"levels": models.levels, "branches": models.branches, "seed": options.seed}
     build_corpus(videos, processor, options.output, held_out_share=options.test_share or None, **fitting, **shared)
     processor.save_pretrained(options.output / "processor")
@@ -129,11 +151,11 @@ def stop(*_) -> None:
 def main() -> None:
     parser = HfArgumentParser((CorpusOptions, ModelOptions), description=__doc__, formatter_class=HelpFormatter)
     options, models = parser.parse_args_into_dataclasses()
-    if options.stage in ("all", "features") and (options.videos is None) == (options.dataset is None):
+    if options.stage in WITH_VIDEOS and (options.videos is None) == (options.dataset is None):
         parser.error("one of --videos and --dataset is needed: a folder or list of videos, or a data set")
     complete_models(models)
     signal.signal(signal.SIGTERM, stop)
-    if options.stage in ("all", "features"):
+    if options.stage in WITH_VIDEOS:
         build(options, models)
         return
     if not (options.output / "features").is_dir():

@@ -49,7 +49,7 @@ def remove_unfinished(folder: Path) -> None:
 
 
 @contextmanager
-def only_one(folder: Path, wait: bool = False) -> Iterator[None]:
+def only_one(folder: Path, wait: bool = False, shared: bool = False) -> Iterator[None]:
     """Keeps other runs out of a folder. The system lets go of the lock when its holder ends, however that happens.
 
     Args:
@@ -57,6 +57,8 @@ def only_one(folder: Path, wait: bool = False) -> Iterator[None]:
             The folder.
         wait (`bool`, *optional*, defaults to `False`):
             Whether to wait until another run has ended.
+        shared (`bool`, *optional*, defaults to `False`):
+            Whether runs that say so too are let in beside it.
 
     Raises:
         `ValueError`: Another run is at work there.
@@ -64,7 +66,7 @@ def only_one(folder: Path, wait: bool = False) -> Iterator[None]:
     lock = os.open(folder, os.O_RDONLY)
     try:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            fcntl.flock(lock, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError:
             raise ValueError(
                 f"Another run is at work in {folder}; wait until it has ended, or use another folder."

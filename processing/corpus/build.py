@@ -52,6 +52,7 @@ def build_corpus(
     deadline: float = DEADLINE,
     memory: float | None = None,
     retry_errors: bool = False,
+    again: bool = True,
 ) -> Dataset:
     """Takes videos through the whole way, from files to rows of sentences and visual ids.
 
@@ -92,6 +93,8 @@ def build_corpus(
             GiB of memory after which it is ended; by default its part of three quarters of the machine's.
         retry_errors (`bool`, *optional*, defaults to `False`):
             Whether every row with an error is made again, with a newer decoder say.
+        again (`bool`, *optional*, defaults to `True`):
+            Whether anything that has an error is; without, one process can finish what many have described.
 
     Returns:
         [`datasets.Dataset`]: One row a video, in the order of `videos`; the `error` of a bad one says what is wrong.
@@ -107,13 +110,21 @@ def build_corpus(
     videos = {as_utf8(video_id): path for video_id, path in videos.items()}
     if subtitles is not None:
         subtitles = {as_utf8(video_id): path for video_id, path in subtitles.items()}
-    describing = (shard_size, subtitles, num_workers, deadline, memory, retry_errors)
+    describing = {
+        "shard_size": shard_size,
+        "subtitles": subtitles,
+        "num_workers": num_workers,
+        "deadline": deadline,
+        "memory": memory,
+        "retry_errors": retry_errors,
+        "again": again,
+    }
     fitting = {"levels": levels, "branches": branches, "held_out_share": held_out_share}
     # Of several processes the first builds a corpus before the others, which wait for it, and for one another.
     with only_one(output_dir, wait=PartialState().num_processes > 1):
         while True:
             try:
-                stages, times = extract_features(videos, processor, shards, *describing), [time.monotonic()]
+                stages, times = extract_features(videos, processor, shards, **describing), [time.monotonic()]
                 if processor.codebook is None:
                     processor.add_codebook(own_codebook(kept, shards, videos, fitting, seed, processor.backbone))
                 times.append(time.monotonic())

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from os import PathLike
 from pathlib import Path
 
@@ -123,18 +123,22 @@ class Contents:
             row["error"] = problem if row["error"] is None else f"{row['error']}; {problem}"
         row |= dict(zip(("stamp", "content"), self.files[row["video_id"]], strict=True))
 
-    def save(self) -> None:
+    def save(self, others: Container[str] = ()) -> None:
         """Notes which videos there are and what they hold, for whoever reads the shards: [`rows_by_video`].
 
-        Videos of earlier runs stay, unless their file has another name now.
+        Videos of earlier runs stay, unless their file has another name now; `others` are known to be there too.
         """
         with only_one(self.folder, wait=True):  # others may fill the folder with other videos
             before = self._read_before()
             now = {name: file for name, file in self.files.items() if file[1] is not None or name not in before}
             held = {content for _, content in now.values()} - {None}
-            stay = {name: file for name, file in before.items() if name in self.files or file[1] not in held}
+            stay = {
+                name: file
+                for name, file in before.items()
+                if name in self.files or name in others or file[1] not in held
+            }
             if (new := {**stay, **{name: list(file) for name, file in now.items()}}) != before:
-                write_json(self.folder / CONTENTS_NAME, new)
+                write_json(self.folder / CONTENTS_NAME, dict(sorted(new.items())))
 
 
 def stamp_of(path: str | PathLike) -> str | None:

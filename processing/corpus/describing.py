@@ -13,7 +13,7 @@ from accelerate.utils import tqdm
 from datasets import Dataset, Features, List, Value
 from transformers.utils import logging
 
-from ..codebook.whole_files import remove_unfinished, write_whole
+from ..codebook.whole_files import only_one, remove_unfinished, write_whole
 from ..description_videobert import PICTURES, SPEECH, UNFORESEEN
 from ..names_videobert import SettingsError
 from ..processing_videobert import VideoBertProcessor
@@ -21,6 +21,7 @@ from .contents import Contents, gone
 from .isolation import DEADLINE, Child, EndedError, Here, RaisedError, closing_all, make_describers, share_out
 from .rows import DESCRIPTION, NOTED
 from .settings import SETTINGS_NAME, check_settings
+from .share import WHOLE, Share
 from .summary import Stage
 
 logger = logging.get_logger(__name__)
@@ -36,6 +37,8 @@ def extract_features(
     deadline: float = DEADLINE,
     memory: float | None = None,
     retry_errors: bool = False,
+    share: Share = WHOLE,
+    again: bool = True,
 ) -> dict[str, Stage]:
     """Describes the videos of whose content no shard of the folder holds a row yet, `shard_size` to a new shard.
 
@@ -60,6 +63,10 @@ def extract_features(
             GiB after which it is ended.
         retry_errors (`bool`, *optional*, defaults to `False`):
             Whether all rows with an error are made again, and not only those whose error may be another one.
+        share ([`Share`], *optional*):
+            Of the lots, where several tasks fill the folder; by default all of them.
+        again (`bool`, *optional*, defaults to `True`):
+            Whether anything that has an error is tried again.
 
     Returns:
         `dict[str, Stage]`: What was done of `"pictures"` and `"speech"`.
@@ -69,9 +76,11 @@ def extract_features(
     """
     folder, subtitled = Path(folder), subtitles or {}
     folder.mkdir(parents=True, exist_ok=True)
-    remove_unfinished(folder)
+    if share == WHOLE:  # other machines may be writing there, and not every file system tells of it
+        remove_unfinished(folder)
     describers = make_describers(processor, num_workers, deadline, memory)
-    check_settings(folder, processor, subtitles)
+    with only_one(folder, wait=True):
+        check_settings(folder, processor, subtitles)
     contents, clip_seconds, seconds = Contents(folder), processor.video_processor.clip_seconds, 0.0
 
     def work(describer, names):
@@ -80,7 +89,7 @@ def extract_features(
     with tqdm(total=len(videos), desc="Videos", unit="video") as bar, closing_all(describers) as pool:
         for describer in describers:
             describer.on_beat = bar.set_postfix_str
-        queue = Queue(videos, subtitled, contents, shard_size, retry_errors, bar.update)
+        queue = Queue(videos, subtitled, contents, shard_size, retry_errors, bar.update, share, again)
         try:
             for lots in (queue.new(), queue.others()):
                 for names, (described, failures) in share_out(lots, describers, work, pool):
@@ -101,7 +110,8 @@ def extract_features(
                         contents.add(row)
                     bar.update(len(names))
         except SettingsError:
-            if not any(folder.glob("*.parquet")):  # they may be corrected as long as nothing was described
+            # They may be corrected as long as nothing was described, by nobody.
+            if share == WHOLE and not any(folder.glob("*.parquet")):
                 (folder / SETTINGS_NAME).unlink(missing_ok=True)
             raise
     contents.save()
@@ -127,19 +137,43 @@ class Queue:
             Whether whatever has an error is tried again.
         passed (`Callable[[int], object]`):
             Gets the number of videos that need no work.
+        share ([`Share`], *optional*):
+            Which of the lots are wanted: these hang on the videos, and not on who asks.
+        try_again (`bool`, *optional*, defaults to `True`):
+            Whether what failed is.
 
     Attributes:
         again (`set[str]`):
             Videos that were tried before.
     """
 
-    def __init__(self, videos, subtitles, contents: Contents, shard_size: int, retry_errors: bool, passed):
+    def __init__(
+        self,
+        videos,
+        subtitles,
+        contents: Contents,
+        shard_size: int,
+        retry_errors: bool,
+        passed,
+        share: Share = WHOLE,
+        try_again: bool = True,
+    ):
         self.videos, self.subtitles, self.contents = videos, subtitles, contents
         self.shard_size, self.retry_errors, self.passed = shard_size, retry_errors, passed
+        self.share, self.try_again = share, try_again
         self.again, self._twins, self._there = set(), [], set()
+        self._numbers = {name: number // shard_size for number, name in enumerate(videos)}
 
     def new(self) -> Iterator[list[str]]:
         """Lots of videos that were never tried."""
+        for lot in self._all_new():
+            # By its place among all videos, which stays, whatever others have described meanwhile.
+            if self.share.holds(self._numbers[lot[0]]):
+                yield lot
+            else:
+                self.passed(len(lot))
+
+    def _all_new(self) -> Iterator[list[str]]:
         lot, begun = [], set()
         for name, path in self.videos.items():
             self.contents.look_at(name, path, self.subtitles.get(name))
@@ -153,21 +187,22 @@ class Queue:
             elif content in begun:
                 self._twins.append(name)
             else:
-                begun |= {content} - {None}
                 lot.append(name)
                 if len(lot) == self.shard_size:
                     yield lot
                     lot = []
+            begun |= {content} - {None}
         if lot:
             yield lot
 
     def others(self) -> Iterator[list[str]]:
         """Lots of those that failed, which must not hold up the rest, and of copies of videos that did."""
-        twins = [name for name in self._twins if not self.contents.is_described(name)]
+        # Whether a copy is needed is known when all lots are described.
+        twins = [name for name in self._twins if self.share == WHOLE and not self.contents.is_described(name)]
         self.passed(len(self._twins) - len(twins))
         # Of several processes only the first tries again what failed: the others come when it has.
-        again = self.again if PartialState().is_main_process else ()
-        names = [name for name in self.videos if name in again] + twins
+        again = self.again if self.try_again and PartialState().is_main_process else ()
+        names = [name for name in self.videos if name in again and self.share.holds(self._numbers[name])] + twins
         for start in range(0, len(names), self.shard_size):
             yield names[start : start + self.shard_size]
 
