@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-fast fuzz hub kill lint setup ffmpeg
+.PHONY: demo test test-fast fuzz hostile hub kill lint setup ffmpeg
 .DEFAULT_GOAL := test
 
 demo: setup
@@ -28,6 +28,10 @@ hub: setup
 # Kills builds of a corpus at 20 random moments and compares what they end in.
 kill: setup
 	$(BIN)/python benchmarks/isolation.py --parts kills --json benchmarks/results/isolation.json
+
+# Hundreds of hostile files, made on the spot: what becomes of each of them.
+hostile: setup
+	$(BIN)/python benchmarks/hostile.py --json benchmarks/results/hostile.json
 
 lint: setup
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .

@@ -44,6 +44,8 @@ setup(
         "features": ["h5py>=3.12"],
         # A row among mteb's video embeddings.
         "mteb": ["mteb>=2.26"],
+        # Starting the tasks of a corpus on Slurm.
+        "scale": ["datatrove>=0.10.1"],
         # What `make demo` needs besides. Piper (GPL-3) is the kitchen's narrator; the package never imports it.
         "demo": ["matplotlib>=3.10", "pillow", "piper-tts>=1.8", "tensorboard>=2.20"],
         # Image networks of timm as backbone.
