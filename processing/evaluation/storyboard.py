@@ -113,7 +113,7 @@ def _hidden_clips(model, processor, texts: Sequence[str | None], num_clips: int)
     rows = {"input_ids": [], "token_type_ids": []}
     for text in texts:
         words = [] if text is None else tokenizer(text, add_special_tokens=False)["input_ids"]
-        if text is not None and not words:
+        if text is not None and not (words and any(map(str.isalnum, text))):
             raise ValueError(f"The text {text!r} holds no words; clips are imagined for sentences.")
         ids, types = joint_sequence(words, [0] * num_clips, max_length=longest, **sequence_ids(tokenizer))
         if sum(types) < num_clips:
