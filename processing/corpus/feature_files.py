@@ -101,7 +101,9 @@ def sources_in(path: Path, name: str) -> Iterator[tuple[str, FeatureSource]]:
             yield from parquet_sources(path, name)
             return
         shapes = {".npy": npy_shapes, ".npz": npz_shapes}.get(path.suffix.lower(), h5_shapes)(path)
-    except UNREADABLE as error:
+    except ImportError:  # a package of ours is missing, which is no fault of the file
+        raise
+    except Exception as error:  # readers of damaged heads raise anything, such as an error of Python's tokenizer
         yield name, FeatureSource(path, error=f"{path} cannot be read: {error}")
         return
     features = {key: shape for key, shape in shapes.items() if len(shape) == 2} or shapes

@@ -108,6 +108,7 @@ BAD = {
     "words": (lambda path: np.save(path, np.array([["a", "b"]])), "not numbers"),
     "no array": (lambda path: path.write_bytes(b"hello"), "cannot be read"),
     "empty": (lambda path: path.write_bytes(b""), "cannot be read"),
+    "no head": (lambda path: path.write_bytes(b"\x93NUMPY\x01\x00\x40\x00" + b"(" * 63 + b"\n"), "cannot be read"),
     "huge": (lambda path: path.write_bytes(with_head((10**9, 10**6))), "at most 536870912 numbers"),
 }
 

@@ -79,7 +79,7 @@ def _tables(folder: Path):
     import pyarrow.parquet as pq
 
     for name, column in {
-        "words": ["a"],
+        "text": ["a"],
         "structs": [{"a": 1}],
         "ragged": [[[1.0, 2.0], [1.0]]],
         "none": [None],

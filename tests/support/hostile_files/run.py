@@ -2,7 +2,6 @@
 
 import json
 import re
-from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -88,7 +87,7 @@ def run_videos(world: World, folder: Path, kinds=None, **limits) -> list[Outcome
     torch.set_num_threads(1)  # there, too: clips this small gain nothing from more
     limits = {"num_workers": 1, "deadline": DEADLINE, "memory": MEMORY, "shard_size": 8} | limits
     said = find_subtitles(found)
-    said |= {name: path.with_suffix(".json") for name, path in found.items() if path.with_suffix(".json").exists()}
+    said |= {name: path.with_suffix(".json") for name, path in found.items() if path.parent.name == "captions"}
     output = folder.with_name("corpus")
     rows = build_corpus(found, make_processor(), output, levels=1, branches=3, subtitles=said, **limits)
     rows = {found[name]: row for name, row in zip(found, rows, strict=True)}
@@ -113,14 +112,6 @@ def end_of(row: dict) -> str:
     if row["error"] is None:
         return "row"
     return next((end for end, said in ENDED.items() if said.search(row["error"])), "error")
-
-
-def count_ends(outcomes: list[Outcome]) -> dict[str, Counter]:
-    """By kind how often each end was met."""
-    counts = {}
-    for outcome in outcomes:
-        counts.setdefault(outcome.kind, Counter())[outcome.end] += 1
-    return counts
 
 
 def run_features(world: World, folder: Path) -> list[Outcome]:
