@@ -49,6 +49,28 @@ def test_stage_by_stage_is_the_whole(run, folder, tmp_path):
     assert sorted(load_from_disk(parts / "rows").to_list(), key=str) == sorted(rows.to_list(), key=str)
 
 
+def test_tasks_that_share_it_make_the_whole(run, folder, tmp_path):
+    """The same rows, of videos and networks that are real, from two tasks and one that finishes."""
+    given = ("--videos", folder, "--test_share", "0", "--shard_size", "1")
+    run(*given, "--output", tmp_path / "whole")
+    for stage in ("contents", "features"):
+        for task in (1, 0):
+            run(*given, "--output", tmp_path / "parts", "--stage", stage, "--tasks", "2", "--task", task)
+    assert not (tmp_path / "parts" / "rows").exists()
+    assert run(*given, "--output", tmp_path / "parts", "--stage", "finish").startswith("3 videos, ")
+    whole, parts = (
+        [
+            path.read_bytes()
+            for kind in ("features/*.parquet", "ids/*", "codebook/*.safetensors", "rows/*.arrow")
+            for path in sorted((tmp_path / name).glob(kind))
+        ]
+        for name in ("whole", "parts")
+    )
+    assert parts == whole and len(whole) == 8
+    with pytest.raises(SystemExit, match="There is no task 2 of 2"):
+        run(*given, "--output", tmp_path / "parts", "--stage", "features", "--tasks", "2", "--task", "2")
+
+
 def test_a_list_and_a_data_set(run, folder, tmp_path):
     """Of a data set that holds the bytes of its videos, as a saved one does: they were described as files already."""
     (folder / "list.txt").write_text("a.mp4\nb.mp4\n\na.mp4\n")
