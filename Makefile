@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-fast fuzz lint setup ffmpeg
+.PHONY: demo test test-fast fuzz hostile hub kill lint setup ffmpeg
 .DEFAULT_GOAL := test
 
 demo: setup
@@ -20,6 +20,18 @@ test-fast: setup
 # The property tests alone, for long and on cases that nobody has seen.
 fuzz: setup
 	HYPOTHESIS_PROFILE=fuzz $(BIN)/python -m pytest -m hypothesis --timeout 0
+
+# A Hub on this machine, real pushes to it, and pulls by processes that have nothing of ours.
+hub: setup
+	$(BIN)/python -m pytest tests/hub
+
+# Kills builds of a corpus at 20 random moments and compares what they end in.
+kill: setup
+	$(BIN)/python benchmarks/isolation.py --parts kills --json benchmarks/results/isolation.json
+
+# Hundreds of hostile files, made on the spot: what becomes of each of them.
+hostile: setup
+	$(BIN)/python benchmarks/hostile.py --json benchmarks/results/hostile.json
 
 lint: setup
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .

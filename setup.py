@@ -18,6 +18,7 @@ setup(
         "evaluate>=0.4.6",
         "huggingface_hub>=2.4",
         "numpy>=2",
+        "psutil>=5.9",
         "silero-vad>=6.2.3",
         "torch>=2.14",
         "torchaudio>=2.11",
@@ -37,11 +38,20 @@ setup(
             "opencv-python-headless>=5.0",
             "scikit-learn>=1.7",
         ],
+        # Searching very many moments; without it every vector is looked at.
+        "faiss": ["faiss-cpu>=1.15"],
+        # Features in HDF5.
+        "features": ["h5py>=3.12"],
+        # A row among mteb's video embeddings.
+        "mteb": ["mteb>=2.26"],
+        # Starting the tasks of a corpus on Slurm.
+        "scale": ["datatrove>=0.10.1"],
         # What `make demo` needs besides. Piper (GPL-3) is the kitchen's narrator; the package never imports it.
         "demo": ["matplotlib>=3.10", "pillow", "piper-tts>=1.8", "tensorboard>=2.20"],
         # Image networks of timm as backbone.
         "timm": ["timm>=1.0.20"],
         "test": [
+            "h5py>=3.12",
             "hypothesis>=6",
             "parameterized>=0.9",
             "pytest>=8",

@@ -94,8 +94,8 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
     return options
 
 
-def open_features(shards: list[Path], test_share: float) -> tuple[FeatureShards, list[int] | None]:
-    """The features to fit, and the numbers of all rows that get ids.
+def open_features(shards: list[Path], test_share: float) -> tuple[FeatureShards, dict[str, int] | None]:
+    """The features to fit, and by video id the numbers of all rows that get ids.
 
     Of videos that were tried again it is the row that counts, and none that is held out is fitted. Shards that do not
     say which videos they are of are read whole.
@@ -105,7 +105,7 @@ def open_features(shards: list[Path], test_share: float) -> tuple[FeatureShards,
         return FeatureShards(shards), None
     clip_seconds_of(shards)
     fitted = rows_to_fit(shards, rows, test_share or None)
-    return FeatureShards(shards, rows=list(fitted.values())), list(rows.values())
+    return FeatureShards(shards, rows=list(fitted.values())), rows
 
 
 def clip_seconds_of(shards: list[Path]) -> float:

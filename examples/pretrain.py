@@ -10,6 +10,11 @@ One's own videos:
         --asr_model openai/whisper-small --backbone MCG-NJU/videomae-base-finetuned-kinetics \
         --config examples/configs/one_gpu.yaml
 
+Features that exist already (S3D of HowTo100M at one a second, say), with subtitles or captions where there are any:
+
+    accelerate launch examples/pretrain.py --features s3d/ --clip_seconds 1 --subtitles captions.json \
+        --output_dir runs/s3d --config examples/configs/one_gpu.yaml
+
 Rows that an earlier run made, with its processor, on several GPUs, going on where it stopped:
 
     accelerate launch --num_processes 8 --mixed_precision bf16 examples/pretrain.py --corpus runs/mine/corpus/rows \
@@ -43,7 +48,9 @@ from training.options import Options, parse_options
 
 from modeling_videobert import VideoBertForPreTraining
 from processing import VideoBertProcessor
+from processing.corpus.counts import count_rows
 from processing.evaluation import best_words, evaluate_actions, evaluate_alignment, results_table, step_segments
+from processing.evaluation.tables import results_tables
 from processing.model_card import write_model_card
 from processing.names_videobert import public_name
 from processing.sequence_videobert import IGNORED
@@ -169,6 +176,18 @@ def start_accelerator(options: Options) -> Accelerator:
     return accelerator
 
 
+def describe_training(options: Options, material: Material) -> dict:
+    """What a card tells of how a model was trained, and on what."""
+    kitchen = not (options.data.videos or options.data.corpus)
+    rule = f"{100 * options.data.test_share:g} % of the videos, drawn by their names"
+    return {
+        "options": options.recipe() | {"text_model": public_name(options.models.text_model)},
+        "train": count_rows(material.train_rows),
+        "held_out": count_rows(material.test_rows),
+        "split": "the kitchen's test videos, which were drawn apart" if kitchen else rule,
+    }
+
+
 def report(options: Options, material: Material, figures: dict, progress, started: float) -> dict:
     """What the saved model is worth, in a card, a file, pictures and on the screen."""
     folder = options.running.output_dir
@@ -181,12 +200,14 @@ def report(options: Options, material: Material, figures: dict, progress, starte
     within = options.objectives.predict_within_modality
     results["named_among"] = "their own modality" if within else "the joint vocabulary"
     results |= {"seconds": time.time() - started, "peak_memory_gb": peak_memory_gb()}
-    models, kitchen = options.models, not (options.data.videos or options.data.corpus)
-    training = options.recipe() | {"text_model": public_name(models.text_model)}
+    models, kitchen = options.models, not (options.data.videos or options.data.corpus or options.data.features)
     license = "apache-2.0" if kitchen else models.license
     language = "en" if kitchen or models.asr_task == "translate" else models.language
-    write_model_card(folder, saved, material.processor, results, training, table, license=license, language=language)
-    (folder / "all_results.json").write_text(json.dumps(results, indent=2) + "\n")
+    training = describe_training(options, material) | {"weights": saved.weights_fingerprint()}
+    tables = results_tables(results)
+    write_model_card(folder, saved, material.processor, results, training, tables, license=license, language=language)
+    for name, told in {"all_results.json": results, "training.json": training}.items():
+        (folder / name).write_text(json.dumps(told, indent=2) + "\n")
     plot_losses(progress.history, progress.held_out, folder / "losses.png")
     draw_timeline(saved, material, folder / "timeline.png")
     print(f"held-out tokens are named among those of {results['named_among']}")

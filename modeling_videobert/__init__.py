@@ -5,9 +5,11 @@ from transformers import (
     AutoModel,
     AutoModelForMaskedLM,
     AutoModelForPreTraining,
+    AutoModelForSeq2SeqLM,
     AutoModelForVideoClassification,
 )
 
+from .captioner_videobert import VideoBertCaptionerConfig, VideoBertForCaptioning
 from .configuration_videobert import VideoBertConfig
 from .modeling_videobert import (
     VideoBertForMaskedLM,
@@ -28,9 +30,16 @@ for auto_class, model_class in (
 ):
     auto_class.register(VideoBertConfig, model_class, exist_ok=True)
     model_class.register_for_auto_class(auto_class.__name__)
+AutoConfig.register(VideoBertCaptionerConfig.model_type, VideoBertCaptionerConfig, exist_ok=True)
+VideoBertCaptionerConfig.register_for_auto_class()
+for auto_class in (AutoModel, AutoModelForSeq2SeqLM):
+    auto_class.register(VideoBertCaptionerConfig, VideoBertForCaptioning, exist_ok=True)
+VideoBertForCaptioning.register_for_auto_class("AutoModelForSeq2SeqLM")
 
 __all__ = [
+    "VideoBertCaptionerConfig",
     "VideoBertConfig",
+    "VideoBertForCaptioning",
     "VideoBertForMaskedLM",
     "VideoBertForPreTraining",
     "VideoBertForVideoClassification",

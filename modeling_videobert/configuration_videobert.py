@@ -10,10 +10,48 @@ AUTO_MAP = {
     "AutoModelForMaskedLM": "modeling_videobert.VideoBertForMaskedLM",
     "AutoModelForVideoClassification": "modeling_videobert.VideoBertForVideoClassification",
 }
+# By Auto class of a pipeline's model the models whose weights hold all of it. Opened from others, a head would be new.
+TRAINED = {
+    "AutoModelForMaskedLM": {"VideoBertForMaskedLM", "VideoBertForPreTraining"},
+    "AutoModelForSeq2SeqLM": {"VideoBertForCaptioning"},
+}
+# By task what transformers calls a custom pipeline: `impl`, a file of the folder and the class in it, and `pt`, the
+# Auto class of its model. The package that brings the pipelines enters them, so that saved models tell of them.
+CUSTOM_PIPELINES: dict[str, dict] = {}
+
+
+class PipelinesMixin:
+    """Configurations whose saved file says which pipelines the folder's code offers: those that ask what it holds.
+
+    As with the Auto classes, local code wins: what is registered in this process needs no trust in a folder's code, so
+    a loaded configuration names only the pipelines that are not.
+    """
+
+    def __post_init__(self, **kwargs):
+        told = kwargs.get("custom_pipelines") or {}
+        kwargs["custom_pipelines"] = {task: one for task, one in told.items() if task not in CUSTOM_PIPELINES}
+        super().__post_init__(**kwargs)
+
+    def to_dict(self) -> dict:
+        output = super().to_dict()
+        pipelines = (output.pop("custom_pipelines", None) or {}) | CUSTOM_PIPELINES
+        # transformers' `pipeline` puts the classes themselves in the place of their names.
+        named = {
+            task: {**one, "pt": [getattr(auto, "__name__", auto) for auto in one["pt"]]}
+            for task, one in pipelines.items()
+        }
+        own = {task: one for task, one in named.items() if any(map(self._holds, one["pt"]))}
+        return output | ({"custom_pipelines": own} if own else {})
+
+    def _holds(self, auto_class: str) -> bool:
+        """Whether the saved weights are all that a model of this Auto class has."""
+        if auto_class not in (getattr(self, "auto_map", None) or ()):
+            return False
+        return auto_class not in TRAINED or not TRAINED[auto_class].isdisjoint(self.architectures or ())
 
 
 @strict
-class VideoBertConfig(BertConfig):
+class VideoBertConfig(PipelinesMixin, BertConfig):
     """
     Configuration of the VideoBERT models (paper, section 3). All that BERT has, `hidden_size`, `num_hidden_layers` and
     so on, means what it means in [`~transformers.BertConfig`]; `type_vocab_size` 2 tells language (0) from vision (1).

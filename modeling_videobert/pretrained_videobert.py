@@ -1,9 +1,11 @@
 """Loading, saving, publishing and the start from text, common to all VideoBERT models."""
 
+import hashlib
 import re
 from pathlib import Path
 
 import torch
+from huggingface_hub import ModelCard
 from torch import nn
 from transformers import AutoConfig, BertForPreTraining, BertPreTrainedModel
 
@@ -11,6 +13,16 @@ from .configuration_videobert import VideoBertConfig
 from .text_start_videobert import copy_text_weights, text_fields, visual_rows
 
 EMPTY_CARD = "[More Information Needed]"  # what the library's form for a model card is full of
+# Where the code of a card says what it loads.
+LOADED = re.compile(r'(from_pretrained\(|pipeline\("[\w-]+", model=)"[^"]*"')
+# How a card names the weights that its figures were measured with, and its section of them.
+MEASURED = re.compile(r"weights with the fingerprint `([0-9a-f]{16})`")
+RESULTS = re.compile(r"^## Results\n.*?(?=^## |\Z)", re.DOTALL | re.MULTILINE)
+NOT_MEASURED = """## Results
+
+This model was trained on after the figures of its card were measured: it has none of its own yet.
+
+"""
 
 
 class VideoBertPreTrainedModel(BertPreTrainedModel):
@@ -85,20 +97,30 @@ class VideoBertPreTrainedModel(BertPreTrainedModel):
         copy_text_weights(model, source, visual_rows(centroids, words))
         return model
 
+    def weights_fingerprint(self) -> str:
+        """Tells the encoder's weights from all others, whatever head stands on it: 16 hexadecimal digits."""
+        digest = hashlib.sha256()
+        for name, tensor in sorted(self.base_model.state_dict().items()):
+            if not name.startswith("pooler."):  # some heads have none
+                digest.update(name.encode())
+                digest.update(tensor.detach().float().cpu().contiguous().numpy())
+        return digest.hexdigest()[:16]
+
     def _upload_modified_files(self, working_dir, repo_id, *args, **kwargs):
-        """A push brings the card of the folder that the model is from; the library would leave an empty form."""
-        card, pushed = Path(self.name_or_path) / "README.md", Path(working_dir) / "README.md"
+        """A push brings the card of the folder that the model is from, where the library would leave an empty form;
+        figures of other weights are taken out, whosever card it is."""
+        folder_card, path = Path(self.name_or_path) / "README.md", Path(working_dir) / "README.md"
+        card = path.read_text(encoding="utf-8") if path.is_file() else EMPTY_CARD
         # A model that was not loaded is from no folder; an empty name would be the one where the program runs.
-        if (
-            self.name_or_path
-            and card.is_file()
-            and (not pushed.is_file() or EMPTY_CARD in pushed.read_text(encoding="utf-8"))
-        ):
+        if EMPTY_CARD in card and self.name_or_path and folder_card.is_file():
             # What the card's code loads is what the repository is called.
-            text = re.sub(
-                r'from_pretrained\("[^"]*"', f'from_pretrained("{repo_id}"', card.read_text(encoding="utf-8")
-            )
-            pushed.write_text(text, encoding="utf-8")
+            card = folder_card.read_text(encoding="utf-8")
+            card = LOADED.sub(rf'\1"{repo_id}"', card)
+        measured = MEASURED.search(card)
+        if measured and measured[1] != self.weights_fingerprint():
+            card = without_figures(card)
+        if card != EMPTY_CARD:
+            path.write_text(card, encoding="utf-8")
         return super()._upload_modified_files(working_dir, repo_id, *args, **kwargs)
 
     def token_types(self, input_ids: torch.LongTensor) -> torch.LongTensor:
@@ -134,3 +156,11 @@ class VideoBertPreTrainedModel(BertPreTrainedModel):
         places = torch.arange(new_num_position_embeddings, device=old.device).unsqueeze(0)
         embeddings.position_ids, embeddings.token_type_ids = places, torch.zeros_like(places)
         self.config.max_position_embeddings = new_num_position_embeddings
+
+
+def without_figures(text: str) -> str:
+    """A card without the figures of its metadata and of its section of results."""
+    card = ModelCard(text)
+    card.data.eval_results = card.data.model_name = None
+    card.text = RESULTS.sub(NOT_MEASURED, card.text)
+    return str(card)

@@ -1,8 +1,11 @@
 """From a video to ids, and from ids to batches. Importing it registers the processor with the Auto classes."""
 
+import transformers
 from transformers import AutoConfig, AutoModel, AutoProcessor, AutoVideoProcessor
+from transformers.pipelines import PIPELINE_REGISTRY
 
 from modeling_videobert import VideoBertConfig
+from modeling_videobert.configuration_videobert import CUSTOM_PIPELINES
 
 from .backbone_videobert import Backbone
 from .codebook_videobert import VisualCodebook, VisualCodebookConfig
@@ -12,7 +15,9 @@ from .processing_videobert import VideoBertProcessor
 from .s3d_videobert import S3DConfig, S3DModel
 from .sequence_videobert import joint_tokenizer
 from .speech_videobert import SpeechRecognizer
+from .subtitle_writing_videobert import write_subtitles
 from .subtitles_videobert import find_subtitles, read_subtitles
+from .tasks_videobert import TASKS
 from .video_processing_videobert import VideoBertVideoProcessor
 
 for model_class in (I3DModel, S3DModel, VisualCodebook):
@@ -26,6 +31,11 @@ AutoVideoProcessor.register(VideoBertConfig, VideoBertVideoProcessor, exist_ok=T
 AutoProcessor.register(VideoBertConfig, VideoBertProcessor, exist_ok=True)
 VideoBertVideoProcessor.register_for_auto_class()
 VideoBertProcessor.register_for_auto_class()
+for task, (pipeline_class, auto_class) in TASKS.items():
+    PIPELINE_REGISTRY.register_pipeline(task, pipeline_class, pt_model=getattr(transformers, auto_class))
+    # So that saved models tell of it.
+    implementation = f"{pipeline_class.__module__.rpartition('.')[2]}.{pipeline_class.__name__}"
+    CUSTOM_PIPELINES[task] = {"impl": implementation, "pt": [auto_class]}
 
 __all__ = [
     "Backbone",
@@ -42,4 +52,5 @@ __all__ = [
     "find_subtitles",
     "joint_tokenizer",
     "read_subtitles",
+    "write_subtitles",
 ]

@@ -47,7 +47,10 @@ def build_backbone(backbone, options: Mapping) -> Backbone:
         ValueError: There is no such model, or options that do not exist or have no effect on it.
     """
     if backbone is None:
-        raise ValueError("The processor has no backbone; give the id or folder of a video network.")
+        raise ValueError(
+            "The processor has no backbone, so no eyes for raw video; give the id or folder of the network that made "
+            "the features of its codebook, or give visual ids."
+        )
     _refuse_unknown("backbone_options", options, MACHINE_OPTIONS)
     if not hasattr(backbone, "features"):
         return Backbone(backbone, **options)

@@ -13,6 +13,7 @@ from transformers import PreTrainedConfig, PreTrainedModel
 from transformers import initialization as init
 from transformers.utils import cached_file
 
+from .card_videobert import codebook_card, fill_empty_card
 from .cores_videobert import cores_here, on_cores, one_core_each
 from .nearest_videobert import nearest_child, settle
 
@@ -300,6 +301,11 @@ class VisualCodebook(PreTrainedModel):
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(save(self._frames))
         return super().save_pretrained(save_directory, **kwargs)
+
+    def _upload_modified_files(self, working_dir, repo_id, *args, **kwargs):
+        """A push brings a card; the library would leave an empty form."""
+        fill_empty_card(working_dir, codebook_card(self, repo_id))
+        return super()._upload_modified_files(working_dir, repo_id, *args, **kwargs)
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path, *args, **kwargs):

@@ -5,7 +5,7 @@ Nothing that a file does ends the work on others. What is foreseen, a [`MediaErr
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +22,14 @@ from .subtitles_videobert import THREE_LETTERS, read_subtitles
 from .video_processing_videobert import VideoBertVideoProcessor
 
 logger = logging.get_logger(__name__)
+
+PICTURES, SPEECH = "pictures", "speech"  # the stages of a description
+UNFORESEEN = "an unforeseen error"
+Progress = Callable[[str], None]  # gets the stage that has come a little further
+
+
+def unwatched(stage: str) -> None:
+    """Nobody wants to know."""
 
 
 @dataclass
@@ -89,12 +97,17 @@ def told_in(problems: list[str], video, foreseen=(MediaError, FeatureError)) -> 
         problems.append(str(error))
     except Exception as error:
         name = video if isinstance(video, (str, os.PathLike)) else "a video"
-        logger.exception(f"{name}: an unforeseen error")
-        problems.append(f"{name}: an unforeseen error ({type(error).__name__}: {error})".replace("\n", " "))
+        logger.exception(f"{name}: {UNFORESEEN}")
+        problems.append(f"{name}: {UNFORESEEN} ({type(error).__name__}: {error})".replace("\n", " "))
 
 
 def look_at_video(
-    video, video_id: str | None, video_processor: VideoBertVideoProcessor, backbone: Backbone, listening: Listening
+    video,
+    video_id: str | None,
+    video_processor: VideoBertVideoProcessor,
+    backbone: Backbone,
+    listening: Listening,
+    on_progress: Progress = unwatched,
 ) -> tuple[dict, Findings]:
     """The row of a video without what is said in it.
 
@@ -109,6 +122,8 @@ def look_at_video(
             Gives the features of clips.
         listening ([`Listening`]):
             Which sound is heard: the last picture stays until it ends.
+        on_progress (`Callable[[str], None]`, *optional*):
+            Called with `"pictures"` at every clip, in the thread that cuts them.
 
     Returns:
         `tuple[dict, Findings]`: The row, with `features` `(clips, D)`, and what was met.
@@ -128,7 +143,8 @@ def look_at_video(
     with told_in(problems, video), listening.open(video) as media:
         only_heard = media.has_audio  # until the pictures have told how long they last
         row["duration"] = media.duration
-        row["features"] = backbone.features(until_damage(video_processor.iter_clips(media), problems))
+        clips = told_of(until_damage(video_processor.iter_clips(media), problems), PICTURES, on_progress)
+        row["features"] = backbone.features(clips)
         problems += media.problems
     if only_heard and row["duration"] is None:
         with suppress(Exception), listening.open_sound(video) as media:  # said once already
@@ -156,11 +172,20 @@ def until_damage(stream: Iterator, problems: list[str]) -> Iterator:
         problems.append(str(error))
 
 
-def hear_video(video, findings: Findings, listening: Listening) -> Iterator[tuple[np.ndarray, float]]:
+def told_of(stream: Iterator, stage: str, on_progress: Progress) -> Iterator:
+    """What a stream gives, with word of every item."""
+    for item in stream:
+        on_progress(stage)
+        yield item
+
+
+def hear_video(
+    video, findings: Findings, listening: Listening, on_progress: Progress = unwatched
+) -> Iterator[tuple[np.ndarray, float]]:
     """The sound of a video in blocks, up to a damaged place; opened when the first block is asked for."""
     with told_in(findings.problems, video), listening.open_sound(video) as media:
         heard = 0.0
-        for block in media.iter_speech():
+        for block in told_of(media.iter_speech(), SPEECH, on_progress):
             yield block
             heard += len(block[0]) / SAMPLE_RATE
         findings.problems += media.problems
@@ -178,13 +203,14 @@ def sentences_heard(
     findings: list[Findings],
     durations: list[float | None],
     listening: Listening,
+    on_progress: Progress = unwatched,
 ) -> list[list[dict]]:
     """The sentences of several videos, heard together; see [`SpeechRecognizer.transcribe`].
 
     If that fails for a reason that nobody has foreseen, they are heard one by one: it costs only its own video.
     """
     try:
-        sounds = [hear_video(video, met, listening) for video, met in zip(videos, findings, strict=True)]
+        sounds = [hear_video(video, met, listening, on_progress) for video, met in zip(videos, findings, strict=True)]
         return recognizer.transcribe(sounds, durations, problems=[met.notes for met in findings])
     except ValueError:  # of settings, such as a language that the checkpoint does not know
         raise
@@ -193,7 +219,7 @@ def sentences_heard(
     said = [[] for _ in videos]
     for number, (video, met, duration) in enumerate(zip(videos, findings, durations, strict=True)):
         with told_in(met.problems, video):
-            sounds = [hear_video(video, met, listening)]
+            sounds = [hear_video(video, met, listening, on_progress)]
             (said[number],) = recognizer.transcribe(sounds, [duration], problems=[met.notes])
     return said
 

@@ -8,15 +8,19 @@ A file from outside may be truncated, huge, mislabelled or hostile. Four rules k
 - Whatever the decoder raises becomes a [`MediaError`]: one sentence that names the file and the reason.
 """
 
+import errno
 import io
 import os
 import re
+import stat
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
+import torch
 from transformers.utils import logging
 
 from .transport_videobert import Stamps, steady_stamps
@@ -26,6 +30,7 @@ logger = logging.get_logger(__name__)
 MAX_SECONDS = 24 * 3600  # a broken timestamp can claim years
 # Reading a file may take this long, and so many times its length more; the slowest codecs on one core need less.
 TIME_LIMIT, TIME_LIMIT_PER_SECOND = 300, 5
+NO_FILE = "no regular file"
 # ZeroDivisionError: libraries divide by what a header says.
 DECODER_ERRORS = (RuntimeError, ValueError, OSError, MemoryError, ArithmeticError)
 
@@ -209,11 +214,10 @@ def _open_file(video) -> tuple[io.IOBase, str, bool]:
         return io.BytesIO(video), f"<{len(video)} bytes>", True
     if isinstance(video, (str, Path)):
         path = os.fspath(video)
-        # A regular file only: no address, no pipe or device, no FFmpeg protocol such as "concat:a|b".
-        if not os.path.isfile(path):
-            raise MediaError(f"{path}: no such file (a path must lead to an existing regular file)")
         try:
-            return open(path, "rb"), path, True
+            return open_regular(path), path, True
+        except (FileNotFoundError, ValueError) as error:  # no address, no FFmpeg protocol such as "concat:a|b"
+            raise MediaError(f"{path}: no such file (a path must lead to an existing regular file)") from error
         except OSError as error:
             raise MediaError(f"{path}: {error.strerror}") from error
     if not (hasattr(video, "read") and hasattr(video, "seek")):
@@ -227,3 +231,60 @@ def _open_file(video) -> tuple[io.IOBase, str, bool]:
     if not binary:
         raise MediaError(f"{name}: the file is open as text; open it in binary mode")
     return video, name, False
+
+
+def open_regular(path: str | os.PathLike) -> io.BufferedReader:
+    """Opens a regular file, which is asked of what was opened: a name may lead elsewhere a moment later.
+
+    Args:
+        path (`str` or `os.PathLike`):
+            Of a pipe that nobody writes to it is not waited for.
+
+    Raises:
+        FileNotFoundError: There is no such file, or it is a folder, pipe, socket or device.
+        OSError: It may not be read.
+        ValueError: No file can have this name.
+    """
+    try:
+        number = os.open(path, os.O_RDONLY | os.O_CLOEXEC | getattr(os, "O_NONBLOCK", 0))
+    except OSError as error:
+        if os.path.exists(path) and not os.path.isfile(path):  # a socket cannot be opened at all
+            raise FileNotFoundError(errno.ENOENT, NO_FILE, os.fspath(path)) from error
+        raise
+    if not stat.S_ISREG(os.fstat(number).st_mode):
+        os.close(number)
+        raise FileNotFoundError(errno.ENOENT, NO_FILE, os.fspath(path))
+    return os.fdopen(number, "rb")
+
+
+def leads_out_of(path: str | os.PathLike, folder: str | os.PathLike) -> bool:
+    """Whether links in a path lead out of the folder that it lies in: whoever made a folder of videos might otherwise
+    choose which files of this machine are read.
+
+    A folder of the Hub's cache holds links only, to the `blobs` beside its snapshots, which are a part of it.
+
+    Args:
+        path (`str` or `os.PathLike`):
+            Below the folder.
+        folder (`str` or `os.PathLike`):
+            Itself reached by whatever way.
+    """
+    folder, target = Path(folder).resolve(), Path(path).resolve()
+    snapshots = [parent for parent in (folder, *folder.parents) if parent.parent.name == "snapshots"]
+    allowed = [folder, *(snapshot.parents[1] / "blobs" for snapshot in snapshots)]
+    return not any(target.is_relative_to(place) for place in allowed)
+
+
+def is_one_video(videos) -> bool:
+    """Whether this is one video, no list of them: a path, bytes, an array, or a flat list of visual ids (or none).
+
+    Args:
+        videos:
+            One video or several.
+    """
+    if isinstance(videos, (str, os.PathLike, bytes)) or hasattr(videos, "read"):
+        return True
+    if isinstance(videos, (np.ndarray, torch.Tensor)):
+        # numpy puts lists of unequal lengths into an array of objects.
+        return videos.ndim in (1, 4) and videos.dtype != object
+    return isinstance(videos, Sequence) and (not videos or isinstance(videos[0], (int, np.integer)))

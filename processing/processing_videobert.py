@@ -14,20 +14,27 @@ from transformers.video_utils import VideoInput
 
 from .backbone_videobert import Backbone, load_preprocessing
 from .building_videobert import MACHINE_OPTIONS, build_backbone, build_recognizer
+from .card_videobert import fill_empty_card, processor_card
 from .codebook_videobert import VisualCodebook
 from .description_videobert import (
+    PICTURES,
+    SPEECH,
     Findings,
     Listening,
+    Progress,
     has_sound,
     look_at_video,
     named_video,
     sentences_heard,
     sentences_of_subtitles,
     told_in,
+    unwatched,
 )
 from .names_videobert import blaming_settings, is_on_this_machine, local_name, model_name, saved_name
+from .opening_videobert import is_one_video
 from .sequence_videobert import joint_sequence, joint_tokenizer, sequence_ids, visual_token
 from .speech_videobert import SpeechRecognizer
+from .tasks_videobert import TASKS
 from .video_processing_videobert import VideoBertVideoProcessor
 
 logger = logging.get_logger(__name__)
@@ -74,6 +81,9 @@ class VideoBertProcessor(ProcessorMixin):
     """
 
     valid_processor_kwargs = VideoBertProcessorKwargs
+    # By task the pipelines that read with it, whose code goes where its own goes.
+    tasks = TASKS
+    is_one_video = staticmethod(is_one_video)
 
     def __init__(
         self,
@@ -91,6 +101,10 @@ class VideoBertProcessor(ProcessorMixin):
         self._recognizer, self._backbone = None, None
         # By network what it was built from: whether that is still what is wanted.
         self._made_of = {}
+
+    def __getstate__(self) -> dict:
+        """What another process gets: it builds the networks that are known by name itself."""
+        return {**vars(self), "_recognizer": None, "_backbone": None, "_made_of": {}}
 
     # --- saving: the networks are referred to, the codebook's weights are ours ---------------------------------------
 
@@ -115,6 +129,11 @@ class VideoBertProcessor(ProcessorMixin):
         # The library leaves a note on where the code lies, which a processor that was loaded does not have.
         vars(self).pop("auto_map", None)
         return saved
+
+    def _upload_modified_files(self, working_dir, repo_id, *args, **kwargs):
+        """A push brings a card; the library would leave an empty form."""
+        fill_empty_card(working_dir, processor_card(self, repo_id))
+        return super()._upload_modified_files(working_dir, repo_id, *args, **kwargs)
 
     def _tell_of_networks(self):
         """Says which networks others do not get with what is saved."""
@@ -274,16 +293,8 @@ class VideoBertProcessor(ProcessorMixin):
     def model_input_names(self) -> list[str]:
         return ["input_ids", "attention_mask", "token_type_ids"]
 
-    @staticmethod
-    def _as_list(videos) -> list:
-        """One video becomes a list of one: a path, bytes, an array, or a flat list of visual ids (or none)."""
-        if isinstance(videos, (str, os.PathLike, bytes)) or hasattr(videos, "read"):
-            return [videos]
-        if isinstance(videos, (np.ndarray, torch.Tensor)):
-            # numpy puts lists of unequal lengths into an array of objects.
-            return [videos] if videos.ndim in (1, 4) and videos.dtype != object else list(videos)
-        videos = list(videos)
-        return [videos] if not videos or isinstance(videos[0], (int, np.integer)) else videos
+    def _as_list(self, videos) -> list:
+        return [videos] if self.is_one_video(videos) else list(videos)
 
     def _visual_ids(self, video, looking) -> list[int]:
         is_ids = isinstance(video, (list, tuple)) or (
@@ -340,6 +351,7 @@ class VideoBertProcessor(ProcessorMixin):
         video_ids: list[str] | None = None,
         subtitles: list | None = None,
         sound_track: int | None = None,
+        on_progress: Progress = unwatched,
     ) -> list[dict]:
         """Speech and features of several videos; as [`~VideoBertProcessor.tokenize`], before the codebook.
 
@@ -355,6 +367,9 @@ class VideoBertProcessor(ProcessorMixin):
                 For each video its subtitles, or `None` where it is to be heard.
             sound_track (`int`, *optional*):
                 Which sound track is heard; see [`~VideoBertProcessor.tokenize`].
+            on_progress (`Callable[[str], None]`, *optional*):
+                Called with the stage, `"pictures"` or `"speech"`, at every clip and every block of sound, from
+                whichever thread reads them, and when a video's pictures or the speech of all are done.
 
         Returns:
             `list[dict]`: Rows with `features` `(clips, D)` float32 in the place of `visual_ids`.
@@ -364,14 +379,19 @@ class VideoBertProcessor(ProcessorMixin):
         """
         names = video_ids or [None] * len(videos)
         given = subtitles or [None] * len(videos)
-        heard = [i for i, video in enumerate(videos) if given[i] is None and has_sound(video)]
+        heard = []
+        for i, video in enumerate(videos):
+            if given[i] is None and has_sound(video):
+                heard.append(i)
+            on_progress(PICTURES)
         with blaming_settings():
             recognizer = self._speech() if heard else None  # said before the work on the pictures, if there is none
             listening, network = self._listening(sound_track), self._network()
-        seen = [
-            look_at_video(video, name, self.video_processor, network, listening)
-            for video, name in zip(videos, names, strict=True)
-        ]
+        on_progress(PICTURES)
+        seen = []
+        for video, name in zip(videos, names, strict=True):
+            seen.append(look_at_video(video, name, self.video_processor, network, listening, on_progress))
+            on_progress(PICTURES)
         for (row, met), video, source in zip(seen, videos, given, strict=True):
             if source is not None:
                 with told_in(met.problems, video, ValueError):
@@ -379,8 +399,10 @@ class VideoBertProcessor(ProcessorMixin):
         if heard:
             durations = [seen[i][0]["duration"] or None for i in heard]
             listened = [videos[i] for i in heard], [seen[i][1] for i in heard], durations
-            for i, sentences in zip(heard, sentences_heard(recognizer, *listened, listening), strict=True):
+            said = sentences_heard(recognizer, *listened, listening, on_progress)
+            for i, sentences in zip(heard, said, strict=True):
                 seen[i][0]["sentences"] = sentences
+            on_progress(SPEECH)
         for row, met in seen:
             row["has_speech"] = bool(row["sentences"])
             met.tell(row)

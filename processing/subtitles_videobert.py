@@ -19,7 +19,9 @@ from itertools import accumulate, chain, groupby, pairwise
 from pathlib import Path
 
 import numpy as np
+from transformers.utils import logging
 
+from .opening_videobert import leads_out_of, open_regular
 from .sentences_videobert import (
     Word,
     count_words,
@@ -33,6 +35,8 @@ from .sentences_videobert import (
 )
 from .speech_videobert import language_code
 from .text_encodings_videobert import decode_text
+
+logger = logging.get_logger(__name__)
 
 SUBTITLE_ENDINGS = (".srt", ".vtt", ".json", ".csv")
 # Codes of three letters, as discs and some tools write them.
@@ -150,10 +154,11 @@ def find_subtitles(videos: dict, source: str | os.PathLike | None = None, langua
     if source is not None and not Path(source).is_dir():
         raise ValueError(f"{source}: there is no such folder or file of subtitles")
     folders, found = {}, {}
+    top = source or os.path.commonpath([Path(video).absolute().parent for video in videos.values()] or ["."])
     for video_id, video in videos.items():
         folder = Path(video).parent if source is None else Path(source) / Path(video_id).parent
         if folder not in folders:
-            folders[folder] = _subtitles_by_stem(folder)
+            folders[folder] = _subtitles_by_stem(folder, top)
         told = folders[folder].get(_composed(Path(video).stem), [])
         fitting = [(told == "", len(path.name), path.name, path) for told, path in told if told in (language, "")]
         if fitting:
@@ -168,13 +173,16 @@ def _not_nothing(found: dict, videos: dict, source: str | os.PathLike) -> dict:
     return found
 
 
-def _subtitles_by_stem(folder: Path) -> dict:
+def _subtitles_by_stem(folder: Path, top: str | os.PathLike) -> dict:
     """By the name of a video (language, file): `a.en-US.srt` are English subtitles of `a.mp4`, or those of
-    `a.en-US.mp4` in a language that is not told ("")."""
+    `a.en-US.mp4` in a language that is not told (""). Links that lead out of `top` are left."""
     found = defaultdict(list)
     try:
         for path in folder.iterdir() if folder.is_dir() else []:
             if path.name.lower().endswith((".srt", ".vtt")):
+                if path.is_symlink() and leads_out_of(path, top):
+                    logger.warning(f"{path} is not read: it is a link that leads out of {top}.")
+                    continue
                 whole, (stem, language) = _composed(path.stem), _told_language(path)
                 found[whole].append(("", path))
                 if language:
@@ -221,7 +229,8 @@ def _read_cues(path: Path, video_id: str | None, language: str | None, notes: li
 
 def _read_text(path: Path, language: str | None, notes: list) -> str:
     try:
-        text, guessed = decode_text(path.read_bytes(), _told_language(path)[1] or language)
+        with open_regular(path) as file:
+            text, guessed = decode_text(file.read(MOST_BYTES), _told_language(path)[1] or language)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
     if guessed:
@@ -296,12 +305,24 @@ def _plain(text: str) -> str:
 def _load_json(path: Path, _changed: int) -> list | dict:
     """A file of many videos is read once for all of them, and again if it has changed."""
     try:
-        content = json.loads(decode_text(path.read_bytes())[0])
+        with open_regular(path) as file:
+            content = json.loads(decode_text(file.read())[0])
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path}: not readable as JSON ({error})") from error
     except OSError as error:
         raise ValueError(f"{path}: the subtitles cannot be read ({error.strerror})") from error
     return {_composed(key): value for key, value in content.items()} if isinstance(content, dict) else content
+
+
+def own_captions(path: str | os.PathLike, video_id: str) -> object:
+    """What a JSON file of captions holds for one video: all of it, where it is not of many.
+
+    Raises:
+        ValueError: It cannot be read.
+        OSError: It is not there.
+    """
+    content = _load_json(Path(path), os.stat(path).st_mtime_ns)
+    return content.get(_composed(video_id)) if isinstance(content, dict) and not _is_columns(content) else content
 
 
 def _json_cues(content: list | dict, name: str, video_id: str | None) -> list:

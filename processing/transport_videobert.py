@@ -69,6 +69,8 @@ def steady_stamps(view) -> Stamps | None:
     # Of each time: place of its field, stream, five bytes, and whether it is one of decoding that follows one of
     # display.
     places, streams, fields, follows = (np.concatenate(part) for part in zip(*found, strict=True))
+    if not len(places):  # packets, none of which has a time
+        return None
     times = _unpack(fields)
     # A packet is known by its time of decoding, where it has one: that never goes back.
     last_of_packet = ~np.append(follows[1:], False)

@@ -20,6 +20,7 @@ ROOMS = {
     "corpus": {"travelling", "codebook"},
     "training_data": {"travelling", "corpus"},
     "evaluation": {"travelling", "corpus", "training_data"},
+    "search": {"travelling", "codebook", "training_data", "evaluation"},
     "model_card": {"travelling"},
 }
 MAX_LINES = 500

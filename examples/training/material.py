@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import datasets
 
-from processing import VideoBertProcessor, VisualCodebook, find_subtitles
-from processing.corpus import build_corpus, check_rows, find_videos, held_out_ids, read_rows
+from processing import VideoBertProcessor, VideoBertVideoProcessor, VisualCodebook, find_subtitles
+from processing.corpus import (
+    build_corpus,
+    build_feature_corpus,
+    check_rows,
+    find_features,
+    find_videos,
+    held_out_ids,
+    read_rows,
+)
+from processing.corpus.features import feature_subtitles
 from processing.evaluation import read_truth
 from processing.training_data import REGIMES, AlignmentPairs, SegmentDataset, VideoBertDataCollator
 
@@ -41,7 +50,7 @@ class Material:
 
 def gather_material(options: Options) -> Material:
     """Rows and processor from the source that the options name; for the kitchen it sets the text model."""
-    if options.data.videos or options.data.corpus:
+    if options.data.videos or options.data.corpus or options.data.features:
         return own_material(options)
     from kitchen.prepare import prepare_kitchen
     from kitchen.weights import weights_folder
@@ -60,7 +69,7 @@ def gather_material(options: Options) -> Material:
 
 
 def own_material(options: Options) -> Material:
-    """The user's rows, or rows of the user's videos."""
+    """The user's rows, or rows of the user's videos or features."""
     data = options.data
     videos = find_videos(data.videos) if data.videos else {}
     if data.corpus:
@@ -69,16 +78,16 @@ def own_material(options: Options) -> Material:
             processor.add_codebook(VisualCodebook.from_pretrained(data.codebook))
     else:
         processor = make_processor(options.models, data.codebook)
-        rows = build_corpus(
-            videos,
-            processor,
-            options.running.output_dir / "corpus",
-            held_out_share=data.test_share,
-            levels=options.models.levels,
-            branches=options.models.branches,
-            seed=options.optimisation.seed,
-            subtitles=subtitles_of(videos, options.models),
-        )
+        folder, fitting = options.running.output_dir / "corpus", {"held_out_share": data.test_share}
+        fitting |= {"levels": options.models.levels, "branches": options.models.branches}
+        fitting["seed"] = options.optimisation.seed
+        if data.features:
+            sources, language = find_features(data.features), options.models.language
+            processor.video_processor = VideoBertVideoProcessor(clip_seconds=data.clip_seconds)
+            subtitles = subtitles_of(sources, options.models, feature_subtitles)
+            rows = build_feature_corpus(sources, processor, folder, subtitles, language, **fitting)
+        else:
+            rows = build_corpus(videos, processor, folder, subtitles=subtitles_of(videos, options.models), **fitting)
         # The rows are of no use without it, should training be stopped.
         processor.save_pretrained(options.running.output_dir)
     check_rows(rows, processor)
@@ -111,17 +120,17 @@ def make_processor(models: ModelOptions, codebook: Path | None = None) -> VideoB
     )
 
 
-def subtitles_of(videos: Mapping[str, Path], models: ModelOptions):
+def subtitles_of(videos: Mapping, models: ModelOptions, find: Callable | None = None):
     """What stands in subtitles, in the language that the recogniser would write; `None` where they are not wanted."""
     if models.subtitles == "none":
         return None
     source = None if models.subtitles in (None, "beside") else models.subtitles
     written = "en" if models.asr_task == "translate" else models.language or "en"
-    return find_subtitles(videos, source, written)
+    return (find or find_subtitles)(videos, source, written)
 
 
 def make_examples(options: Options, material: Material, config) -> tuple[SegmentDataset, SegmentDataset]:
-    """Training examples, and held-out examples drawn in the same way."""
+    """Training examples, and held-out examples drawn in the same way, but for the full stops."""
     objectives, segments = options.objectives, options.segments
     chosen = {
         "mixture": dict(zip(REGIMES, objectives.mixture, strict=True)),
@@ -138,11 +147,9 @@ def make_examples(options: Options, material: Material, config) -> tuple[Segment
         "trailing_seconds": segments.trailing_seconds,
     }
     tokenizer, seed = material.processor.tokenizer, options.optimisation.seed
-    train, held_out = (
-        SegmentDataset(rows, tokenizer, seed=seed + number, **chosen)
-        for number, rows in enumerate((material.train_rows, material.test_rows))
-    )
-    return train, held_out
+    train = SegmentDataset(material.train_rows, tokenizer, seed=seed, **chosen)
+    # Figures are of what is said, as it is written.
+    return train, SegmentDataset(material.test_rows, tokenizer, bare_share=0.0, seed=seed + 1, **chosen)
 
 
 def make_collator(options: Options, material: Material, config) -> VideoBertDataCollator:
@@ -154,4 +161,5 @@ def make_collator(options: Options, material: Material, config) -> VideoBertData
         options.objectives.vision_probability,
         config.joint_cloze,
         layout="padded" if layout == "grouped" else layout,
+        future_probability=options.objectives.future_probability,
     )

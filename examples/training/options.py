@@ -40,6 +40,10 @@ class DataOptions:
 
     videos: Path | None = option(None, "folder of videos")
     corpus: Path | None = option(None, "rows: a saved datasets.Dataset, or Parquet; needs --processor")
+    features: Path | None = option(
+        None, "folder of features that exist already: .npy, .npz, .h5 or Parquet, (clips, feature_size) a video"
+    )
+    clip_seconds: float | None = option(None, "seconds of video to a feature of --features: 1 at one a second")
     processor: str | None = option(None, "folder or Hub id of the processor that made the rows")
     codebook: Path | None = option(None, "folder of another codebook, which fit_codebook.py wrote, for the visual ids")
     truth: Path | None = option(None, "true steps, one JSON object a line, to evaluate with")
@@ -88,6 +92,7 @@ class ObjectiveOptions:
     )
     language_probability: float = option(0.15, "share of the words to predict")
     vision_probability: float = option(0.15, "share of the visual tokens to predict")
+    future_probability: float = option(0.0, "of the video-only examples those that hide what comes last, to forecast")
     alignment_share: float = option(0.5, "of the video-text examples those that ask alignment, the others the cloze")
     twins: bool = option(True, "each text with its true and with a false video in one batch")
     masked_pairs: bool = option(False, "mask the pairs of alignment like cloze examples")
@@ -254,7 +259,7 @@ def parse_options(arguments: list[str] | None = None, description: str | None = 
         if values.config:
             arguments = config_arguments(values.config, [name for name in names if name != "config"]) + arguments
             values = parser.parse_args(arguments)
-        if not (values.videos or values.corpus):
+        if not (values.videos or values.corpus or values.features):
             values = parser.parse_args(config_arguments(KITCHEN, names) + arguments)
         options = Options(
             *(group(**{one.name: getattr(values, one.name) for one in fields(group)}) for group in GROUPS)
@@ -279,12 +284,14 @@ def check_options(options: Options) -> None:
     data, running, optimisation = options.data, options.running, options.optimisation
     if data.corpus and not data.processor:
         raise ValueError("--corpus needs --processor, which knows the words and the codebook of these rows")
-    if data.videos and data.corpus:
-        raise ValueError("--videos and --corpus exclude each other")
+    sources = [name for name in ("videos", "corpus", "features") if getattr(data, name)]
+    if len(sources) > 1:
+        raise ValueError(f"--{sources[0]} and --{sources[1]} exclude each other")
+    check_features(options)
     if running.report_to != "none" and find_spec(running.report_to) is None:
         raise ValueError(f"--report_to {running.report_to} needs the package {running.report_to}, which is missing")
-    if data.codebook and not (data.videos or data.corpus):
-        raise ValueError("--codebook is about the ids of --videos or of --corpus; the kitchen has its own")
+    if data.codebook and not sources:
+        raise ValueError("--codebook is about the ids of --videos, --features or --corpus; the kitchen has its own")
     at_least_one = {"checkpoints_kept": running.checkpoints_kept, "eval_steps": running.eval_steps}
     at_least_one |= {"logging_steps": running.logging_steps, "checkpointing_steps": running.checkpointing_steps}
     at_least_one |= {"max_steps": optimisation.max_steps, "batch_size": optimisation.batch_size}
@@ -302,20 +309,42 @@ def check_options(options: Options) -> None:
         raise ValueError("--early_stopping needs --metric_for_best_model, the figure that must get better")
     # Rows have been heard already, and the kitchen's narrator speaks English.
     hearing = ("language", "asr_task", "asr_engine", "subtitles", *(["asr_model"] if data.corpus else []))
-    for name in hearing if not data.videos else []:
+    for name in hearing if not (data.videos or data.features) else []:
         if getattr(options.models, name) is not None:
             source = "the rows of --corpus" if data.corpus else "the kitchen"
             raise ValueError(f"--{name} is about how --videos are heard; it has no effect on {source}")
 
 
+def check_features(options: Options) -> None:
+    """Refuse what has no effect on features that exist already, and clips of unknown or impossible length."""
+    data, models = options.data, options.models
+    if not data.features:
+        if data.clip_seconds is not None:
+            raise ValueError("--clip_seconds is about --features; clips of --videos are 1.5 s long")
+        return
+    if data.clip_seconds is None or not data.clip_seconds > 0:
+        raise ValueError(
+            f"--clip_seconds is {data.clip_seconds}; --features need the seconds of video to a feature, above 0"
+        )
+    for name in ("asr_model", "asr_task", "asr_engine", "backbone"):
+        if getattr(models, name) is not None:
+            raise ValueError(f"--{name} has no effect on --features, which are neither heard nor looked at")
+
+
 def complete_options(options: Options) -> None:
     """Fill in what follows from other options."""
     data, models, running = options.data, options.models, options.running
-    source = data.videos or data.corpus
+    source = data.videos or data.corpus or data.features
     if running.layout is None:
         running.layout = "flat" if "flash" in (running.attn_implementation or "") else "packed"
     running.output_dir = running.output_dir or Path("runs") / (source.resolve().name if source else "kitchen")
     if source:
-        models.text_model = models.text_model or "google-bert/bert-base-uncased"
+        complete_models(models, networks=not data.features)  # features are neither heard nor looked at
+
+
+def complete_models(models: ModelOptions, networks: bool = True) -> None:
+    """The models of who names none; `networks`: those that look and hear, too."""
+    models.text_model = models.text_model or "google-bert/bert-base-uncased"
+    if networks:
         models.asr_model = models.asr_model or "openai/whisper-small"
         models.backbone = models.backbone or "MCG-NJU/videomae-base-finetuned-kinetics"

@@ -16,8 +16,19 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import torch
 
+from .whole_files import read_json
+
 Shards = str | PathLike | Sequence[str | PathLike]  # Parquet files, or folders of them
+CONTENTS_NAME = "videos.json"  # beside shards: by video id how its file was known, and what it held
 BLOCK_ROWS = 1024  # clips read and compared at once: 1024-wide ones, 4 MB a core, stay in the processor's cache
+
+
+class DamagedShardError(ValueError):
+    """A Parquet file that was damaged after it had been written; `path` is its."""
+
+    def __init__(self, message: str, path: Path):
+        super().__init__(message)
+        self.path = path
 
 
 class FeatureArray:
@@ -74,7 +85,7 @@ class FeatureShards:
         rows: Sequence[int] | None = None,
         column: str = "features",
     ):
-        self.column, self.rows = column, None if rows is None else np.sort(np.asarray(rows, dtype=np.int64))
+        self.column, self.rows = column, None if rows is None else np.unique(np.asarray(rows, dtype=np.int64))
         self.pieces, self._width = [], None  # file, row group, number of its first row
         self.paths, first = find_shards(shards), 0
         for path in self.paths:
@@ -217,22 +228,46 @@ def rows_by_video(shards: Shards) -> dict[str, int] | None:
 
     Returns:
         `dict[str, int]`: By video id the number of a row, counted through all files: the last one without an error, or
-        else the last one of a video that could be opened, or else the last one. `None` where the rows are not those of
-        videos, but of single clips or without a `video_id`.
+        else the last one of a video that could be opened, or else the last one. Where the folder notes which videos
+        there are, only these have rows, those of what their files hold: after a file was renamed, that of its old
+        name. `None` where the rows are not those of videos, but of single clips or without a `video_id`.
     """
-    best, first = {}, 0
+    by_name, by_content, videos, first = {}, {}, {}, 0
     for path in find_shards(shards):
         file = open_shard(path)
         names, kinds = file.schema_arrow.names, file.schema_arrow.types
         depth = str(kinds[names.index("features")]).count("list<") if "features" in names else 0
         if "video_id" not in names or depth < 2:
             return None
-        rows = read_shard(path, [name for name in ("video_id", "error", "duration") if name in names]).to_pylist()
+        noted = path.parent / CONTENTS_NAME
+        if path.parent not in videos:
+            videos[path.parent] = read_json(noted) if noted.exists() else None
+        wanted = ("video_id", "error", "duration", "content")
+        rows = read_shard(path, [name for name in wanted if name in names]).to_pylist()
         for number, row in enumerate(rows, first):
+            name, content = row["video_id"], row.get("content")
             worth = (row.get("error") is None, row.get("duration") is not None, number)
-            best[row["video_id"]] = max(worth, best.get(row["video_id"], worth))
+            if content is not None:
+                by_content[content] = max(worth, by_content.get(content, worth))
+            if not is_of_another(row, videos[path.parent]):
+                by_name[name] = max(worth, by_name.get(name, worth))
         first += len(rows)
-    return {video_id: number for video_id, (_, _, number) in best.items()}
+    for noted in filter(None, videos.values()):
+        for name, (_, content) in noted.items():
+            # A row of this content and without an error is as good under any name.
+            if content in by_content and (name not in by_name or by_content[content][0] > by_name[name][0]):
+                by_name[name] = by_content[content]
+    return {video_id: number for video_id, (_, _, number) in by_name.items()}
+
+
+def is_of_another(row: dict, videos: dict | None) -> bool:
+    """Whether a row is of a video that is no longer there under this name, or of what its file held before."""
+    if videos is None:
+        return False
+    if row["video_id"] not in videos:
+        return True
+    _, content = videos[row["video_id"]]
+    return None not in (content, row.get("content")) and content != row["content"]
 
 
 def open_shard(path: Path) -> pq.ParquetFile:
@@ -244,7 +279,12 @@ def open_shard(path: Path) -> pq.ParquetFile:
     try:
         return pq.ParquetFile(path, page_checksum_verification=True)
     except (pa.ArrowException, OSError) as error:
-        raise ValueError(f"{path} cannot be read as a Parquet file: {error}") from None
+        raise blame(path, error, f"{path} cannot be read as a Parquet file: {error}") from None
+
+
+def blame(path: Path, error: Exception, message: str) -> ValueError:
+    """Damage of a file, or what the system refuses, which is none: it tells a number."""
+    return ValueError(message) if getattr(error, "errno", None) else DamagedShardError(message, path)
 
 
 def read_shard(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
@@ -266,7 +306,8 @@ def naming(path: Path) -> Iterator[None]:
     try:
         yield
     except (pa.ArrowException, OSError) as error:
-        raise ValueError(f"{path} is damaged: {error}. Delete it, and what it held is made again.") from None
+        message = f"{path} is damaged: {error}. Build the corpus again, and what it held is made again."
+        raise blame(path, error, message) from None
 
 
 def find_shards(shards: Shards) -> list[Path]:

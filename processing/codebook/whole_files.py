@@ -48,6 +48,36 @@ def remove_unfinished(folder: Path) -> None:
                 os.close(lock)
 
 
+@contextmanager
+def only_one(folder: Path, wait: bool = False, shared: bool = False) -> Iterator[None]:
+    """Keeps other runs out of a folder. The system lets go of the lock when its holder ends, however that happens.
+
+    Args:
+        folder (`Path`):
+            The folder.
+        wait (`bool`, *optional*, defaults to `False`):
+            Whether to wait until another run has ended.
+        shared (`bool`, *optional*, defaults to `False`):
+            Whether runs that say so too are let in beside it.
+
+    Raises:
+        `ValueError`: Another run is at work there.
+    """
+    lock = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(lock, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            raise ValueError(
+                f"Another run is at work in {folder}; wait until it has ended, or use another folder."
+            ) from None
+        except OSError:  # a file system without locks
+            pass
+        yield
+    finally:
+        os.close(lock)
+
+
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:
     """Writes a file, or a folder, at a place that no other process knows, and moves it to its own.
 

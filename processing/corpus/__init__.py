@@ -1,9 +1,28 @@
 """Many videos to rows: building a corpus, the rows it is made of, and which of them are held out."""
 
 from .build import build_corpus
+from .feature_files import find_features
+from .features import build_feature_corpus
 from .ids import encode_rows
 from .rows import check_rows, read_rows
+from .share import Share
 from .split import held_out_ids
-from .videos import find_videos
+from .tasks import count_tasks, describe_share, note_contents
+from .videos import dataset_videos, find_videos, listed_videos
 
-__all__ = ["build_corpus", "check_rows", "encode_rows", "find_videos", "held_out_ids", "read_rows"]
+__all__ = [
+    "Share",
+    "build_corpus",
+    "build_feature_corpus",
+    "check_rows",
+    "count_tasks",
+    "dataset_videos",
+    "describe_share",
+    "encode_rows",
+    "find_features",
+    "find_videos",
+    "held_out_ids",
+    "listed_videos",
+    "note_contents",
+    "read_rows",
+]

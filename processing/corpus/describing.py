@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from os import PathLike
 from pathlib import Path
 
@@ -13,12 +13,16 @@ from accelerate.utils import tqdm
 from datasets import Dataset, Features, List, Value
 from transformers.utils import logging
 
-from ..codebook.feature_shards import read_shard
-from ..codebook.whole_files import remove_unfinished, write_whole
+from ..codebook.whole_files import only_one, remove_unfinished, write_whole
+from ..description_videobert import PICTURES, SPEECH, UNFORESEEN
 from ..names_videobert import SettingsError
 from ..processing_videobert import VideoBertProcessor
-from .rows import DESCRIPTION
+from .contents import Contents, gone
+from .isolation import DEADLINE, Child, EndedError, Here, RaisedError, closing_all, make_describers, share_out
+from .rows import DESCRIPTION, NOTED
 from .settings import SETTINGS_NAME, check_settings
+from .share import WHOLE, Share
+from .summary import Stage
 
 logger = logging.get_logger(__name__)
 
@@ -29,8 +33,14 @@ def extract_features(
     folder: str | PathLike,
     shard_size: int = 16,
     subtitles: Mapping[str, Path] | None = None,
-) -> None:
-    """Describes the videos that no shard of the folder holds without an error yet, `shard_size` to a new shard.
+    num_workers: int = 1,
+    deadline: float = DEADLINE,
+    memory: float | None = None,
+    retry_errors: bool = False,
+    share: Share = WHOLE,
+    again: bool = True,
+) -> dict[str, Stage]:
+    """Describes the videos of whose content no shard of the folder holds a row yet, `shard_size` to a new shard.
 
     A shard is named after what is in it, so several processes may fill one folder with different videos.
 
@@ -45,74 +55,214 @@ def extract_features(
             Videos described, and lost by a crash, at a time.
         subtitles (`Mapping[str, Path]`, *optional*):
             By video id what is said; the other videos are heard.
+        num_workers (`int`, *optional*, defaults to 1):
+            Processes that describe videos, each with networks of its own; see [`build_corpus`].
+        deadline (`float`, *optional*, defaults to 600):
+            Seconds without any progress after which such a process is ended.
+        memory (`float`, *optional*):
+            GiB after which it is ended.
+        retry_errors (`bool`, *optional*, defaults to `False`):
+            Whether all rows with an error are made again, and not only those whose error may be another one.
+        share ([`Share`], *optional*):
+            Of the lots, where several tasks fill the folder; by default all of them.
+        again (`bool`, *optional*, defaults to `True`):
+            Whether anything that has an error is tried again.
+
+    Returns:
+        `dict[str, Stage]`: What was done of `"pictures"` and `"speech"`.
 
     Raises:
-        `ValueError`: The folder was begun with other settings, or a shard is damaged.
+        `ValueError`: The folder was begun with other settings, a shard is damaged, or the videos are taken away.
     """
     folder, subtitled = Path(folder), subtitles or {}
     folder.mkdir(parents=True, exist_ok=True)
-    remove_unfinished(folder)
-    check_settings(folder, processor, subtitles)
-    tables = [read_shard(path, ["video_id", "error"]) for path in folder.glob("*.parquet")]
-    tried = {row["video_id"] for table in tables for row in table.to_pylist()}
-    good = {row["video_id"] for table in tables for row in table.to_pylist() if row["error"] is None}
-    # Of several processes only the first tries again what failed: the others come when it has.
-    again = tried - good if PartialState().is_main_process else set()
-    todo = [video_id for video_id in videos if video_id not in tried]
-    todo += [video_id for video_id in videos if video_id in again]  # what keeps failing must not hold up the rest
-    with tqdm(total=len(todo), desc="Videos", unit="video") as bar:
-        for start in range(0, len(todo), shard_size):
-            names = todo[start : start + shard_size]
-            try:
-                described, failures = describe_lot(processor, {name: videos[name] for name in names}, subtitled)
-            except SettingsError:
-                if not any(folder.glob("*.parquet")):  # they may be corrected as long as nothing was described
-                    (folder / SETTINGS_NAME).unlink(missing_ok=True)
-                raise
-            # What befalls every one of several videos that were never seen is no fault of theirs.
-            if len(failures) == len(names) > 1 and not again & set(names):
-                raise failures[0]
-            content = repr([(row["video_id"], row["error"]) for row in described])
-            write_shard(described, folder / f"{hashlib.sha256(content.encode()).hexdigest()[:16]}.parquet")
-            bar.update(len(names))
+    if share == WHOLE:  # other machines may be writing there, and not every file system tells of it
+        remove_unfinished(folder)
+    describers = make_describers(processor, num_workers, deadline, memory)
+    with only_one(folder, wait=True):
+        check_settings(folder, processor, subtitles)
+    contents, clip_seconds, seconds = Contents(folder), processor.video_processor.clip_seconds, 0.0
+
+    def work(describer, names):
+        return names, describe_lot(describer, {name: videos[name] for name in names}, subtitled, clip_seconds)
+
+    with tqdm(total=len(videos), desc="Videos", unit="video") as bar, closing_all(describers) as pool:
+        for describer in describers:
+            describer.on_beat = bar.set_postfix_str
+        queue = Queue(videos, subtitled, contents, shard_size, retry_errors, bar.update, share, again)
+        try:
+            for lots in (queue.new(), queue.others()):
+                for names, (described, failures) in share_out(lots, describers, work, pool):
+                    # What befalls every one of several videos that were never seen is no fault of theirs.
+                    if len(failures) == len(names) > 1 and not queue.again & set(names):
+                        raise failures[0]
+                    queue.check_still_there(names)
+                    seconds += sum(row["duration"] or 0.0 for row in described)
+                    for row in described:
+                        name = row["video_id"]
+                        contents.note_on(row, videos[name], subtitled.get(name))
+                        row["again"] = row.get("again", UNFORESEEN in (row["error"] or ""))
+                    described = [row for row in described if not contents.holds(row)]
+                    if described:
+                        content = repr([(row["video_id"], row["error"], row["content"]) for row in described])
+                        write_shard(described, folder / f"{hashlib.sha256(content.encode()).hexdigest()[:16]}.parquet")
+                    for row in described:
+                        contents.add(row)
+                    bar.update(len(names))
+        except SettingsError:
+            # They may be corrected as long as nothing was described, by nobody.
+            if share == WHOLE and not any(folder.glob("*.parquet")):
+                (folder / SETTINGS_NAME).unlink(missing_ok=True)
+            raise
+    contents.save()
+    return {
+        stage: Stage(sum(describer.seconds.get(stage, 0.0) for describer in describers), seconds)
+        for stage in (PICTURES, SPEECH)
+    }
+
+
+class Queue:
+    """The videos that are still to be described, in lots: the same ones, whenever a run was killed.
+
+    Args:
+        videos (`Mapping[str, Path]`):
+            Path by video id.
+        subtitles (`Mapping[str, Path]`):
+            By video id what is said.
+        contents ([`Contents`]):
+            What was described.
+        shard_size (`int`):
+            Videos of a lot.
+        retry_errors (`bool`):
+            Whether whatever has an error is tried again.
+        passed (`Callable[[int], object]`):
+            Gets the number of videos that need no work.
+        share ([`Share`], *optional*):
+            Which of the lots are wanted: these hang on the videos, and not on who asks.
+        try_again (`bool`, *optional*, defaults to `True`):
+            Whether what failed is.
+
+    Attributes:
+        again (`set[str]`):
+            Videos that were tried before.
+    """
+
+    def __init__(
+        self,
+        videos,
+        subtitles,
+        contents: Contents,
+        shard_size: int,
+        retry_errors: bool,
+        passed,
+        share: Share = WHOLE,
+        try_again: bool = True,
+    ):
+        self.videos, self.subtitles, self.contents = videos, subtitles, contents
+        self.shard_size, self.retry_errors, self.passed = shard_size, retry_errors, passed
+        self.share, self.try_again = share, try_again
+        self.again, self._twins, self._there = set(), [], set()
+        self._numbers = {name: number // shard_size for number, name in enumerate(videos)}
+
+    def new(self) -> Iterator[list[str]]:
+        """Lots of videos that were never tried."""
+        for lot in self._all_new():
+            # By its place among all videos, which stays, whatever others have described meanwhile.
+            if self.share.holds(self._numbers[lot[0]]):
+                yield lot
+            else:
+                self.passed(len(lot))
+
+    def _all_new(self) -> Iterator[list[str]]:
+        lot, begun = [], set()
+        for name, path in self.videos.items():
+            self.contents.look_at(name, path, self.subtitles.get(name))
+            content = self.contents.content(name)
+            if content is not None:
+                self._there.add(name)
+            if self.contents.is_described(name, self.retry_errors):
+                self.passed(1)
+            elif self.contents.was_tried(name):
+                self.again.add(name)
+            elif content in begun:
+                self._twins.append(name)
+            else:
+                lot.append(name)
+                if len(lot) == self.shard_size:
+                    yield lot
+                    lot = []
+            begun |= {content} - {None}
+        if lot:
+            yield lot
+
+    def others(self) -> Iterator[list[str]]:
+        """Lots of those that failed, which must not hold up the rest, and of copies of videos that did."""
+        # Whether a copy is needed is known when all lots are described.
+        twins = [name for name in self._twins if self.share == WHOLE and not self.contents.is_described(name)]
+        self.passed(len(self._twins) - len(twins))
+        # Of several processes only the first tries again what failed: the others come when it has.
+        again = self.again if self.try_again and PartialState().is_main_process else ()
+        names = [name for name in self.videos if name in again and self.share.holds(self._numbers[name])] + twins
+        for start in range(0, len(names), self.shard_size):
+            yield names[start : start + self.shard_size]
+
+    def check_still_there(self, names: list[str]) -> None:
+        """Makes sure that the files of a lot were not all taken away while it was described."""
+        if len(names) > 1 and self._there.issuperset(names) and gone(self.videos[name] for name in names):
+            raise ValueError(
+                f"None of {len(names)} videos is there any longer, such as {self.videos[names[0]]}. Bring back their "
+                "disk or folder; what was described is kept."
+            )
 
 
 def describe_lot(
-    processor: VideoBertProcessor, videos: Mapping[str, Path], subtitles: Mapping[str, Path]
+    describer: Here | Child, videos: Mapping[str, Path], subtitles: Mapping[str, Path], clip_seconds: float
 ) -> tuple[list[dict], list[Exception]]:
     """Describes some videos together or, where that fails, one by one.
 
     Args:
-        processor ([`VideoBertProcessor`]):
+        describer ([`Here`] or [`Child`]):
             Describes them.
         videos (`Mapping[str, Path]`):
             Path by video id.
         subtitles (`Mapping[str, Path]`):
             By video id what is said, of those that are not heard.
+        clip_seconds (`float`):
+            For the rows of those that cannot be described.
 
     Returns:
         `tuple`: Their rows, and what was raised by those that could not be described: an `error` of their row, and
-        with its traceback in the log.
+        with its traceback in the log. That a process had to be ended is an `error` only.
     """
     names, paths, said = [*videos], [*videos.values()], [subtitles.get(name) for name in videos]
     try:
-        return processor.describe(paths, names, said), []
+        return describer.describe(paths, names, said), []
     except SettingsError:  # which videos without sound, say, would not meet
         raise
+    except EndedError as error:
+        if len(names) == 1:
+            logger.error(f"{names[0]} cannot be described: the process that described it {error}.")
+            return [failed_row(names[0], f"the process that described it {error}", clip_seconds)], []
+        logger.warning(
+            f"The process that described {len(names)} videos {error}; they are described one by one, to find which of "
+            "them it was."
+        )
     except Exception as error:
         if len(names) == 1:
-            logger.error(f"{names[0]} cannot be described.", exc_info=True)
-            return [failed_row(names[0], error, processor.video_processor.clip_seconds)], [error]
+            trace = getattr(error, "traceback", None)  # of another process
+            logger.error(f"{names[0]} cannot be described.{trace and f' {trace}' or ''}", exc_info=trace is None)
+            reason = str(error) if isinstance(error, RaisedError) else f"{type(error).__name__}: {error}"
+            return [failed_row(names[0], reason, clip_seconds)], [error]
         logger.warning(f"{len(names)} videos cannot be described together ({error}); they are described one by one.")
     rows, failures = [], []
     for name, path in videos.items():
-        described, failed = describe_lot(processor, {name: path}, subtitles)
+        described, failed = describe_lot(describer, {name: path}, subtitles, clip_seconds)
         rows += described
         failures += failed
     return rows, failures
 
 
-def failed_row(video_id: str, error: Exception, clip_seconds: float) -> dict:
+def failed_row(video_id: str, reason: str, clip_seconds: float) -> dict:
     """The row of a video of which nothing could be described."""
     return {
         "video_id": video_id,
@@ -121,18 +271,19 @@ def failed_row(video_id: str, error: Exception, clip_seconds: float) -> dict:
         "has_speech": False,
         "sentences": [],
         "features": np.zeros((0, 1)),
-        "error": f"{video_id}: {type(error).__name__}: {error}",
+        "error": f"{video_id}: {reason}",
         "notes": None,
+        "again": True,
     }
 
 
 def write_shard(described: list[dict], path: Path) -> None:
     """Writes rows with their features, whole or not at all."""
-    features = Features({**DESCRIPTION, "features": List(List(Value("float16")))})
+    features = Features({**DESCRIPTION, **NOTED, "features": List(List(Value("float16")))})
     columns = {name: [] for name in features}
     for row in map(halved, described):
         for name, column in columns.items():
-            column.append(row[name] if name == "features" else as_utf8(row[name]))
+            column.append(row[name] if name == "features" else as_utf8(row.get(name)))
     table = Dataset.from_dict(columns, features=features)
     write_whole(path, lambda unfinished: table.to_parquet(unfinished, write_page_checksum=True))
 

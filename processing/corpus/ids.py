@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import bisect
 import functools
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
 from os import PathLike
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from datasets import Dataset
 from ..codebook.feature_shards import FeatureShards, Shards, find_shards, open_shard, read_shard, rows_by_video
 from ..codebook.whole_files import remove_unfinished, write_whole
 from ..codebook_videobert import VisualCodebook
-from .rows import ROW_FEATURES
+from .rows import NOTED, ROW_FEATURES
 
 
 def encode_rows(
@@ -44,7 +45,7 @@ def encode_rows(
     rows = rows_by_video(shards)
     if rows is None:
         raise ValueError(f"{shards} holds single clips; rows are made of the features of videos.")
-    write_ids(codebook, shards, folder, list(rows.values()))
+    write_ids(codebook, shards, folder, rows)
     tables = [read_shard(Path(folder) / path.name, list(ROW_FEATURES)) for path in find_shards(shards)]
     table = pa.concat_tables([table.cast(ROW_FEATURES.arrow_schema) for table in tables])
     place = {video_id: number for number, video_id in enumerate(table["video_id"].to_pylist())}
@@ -55,7 +56,7 @@ def write_ids(
     codebook: VisualCodebook,
     shards: Shards,
     folder: str | PathLike,
-    rows: Sequence[int] | None = None,
+    rows: Mapping[str, int] | None = None,
 ) -> None:
     """Writes, for every shard of features, one of the same rows with `visual_ids` in the place of the features.
 
@@ -69,8 +70,8 @@ def write_ids(
             Parquet files, or folders of them.
         folder (`str` or `os.PathLike`):
             Gets the new ones, under the same names.
-        rows (sequence of `int`, *optional*):
-            Write only the rows with these numbers, counted through all files.
+        rows (`Mapping[str, int]`, *optional*):
+            Write only these, as of [`rows_by_video`]: by video id their numbers, counted through all files.
 
     Raises:
         `ValueError`: Two shards of one name, of which one would be lost, or a feature that the codebook does not take.
@@ -84,12 +85,15 @@ def write_ids(
         paths[path.name] = path
     folder.mkdir(parents=True, exist_ok=True)
     remove_unfinished(folder)
-    rows, first = None if rows is None else np.sort(rows), 0
+    named, first = None if rows is None else sorted((number, video_id) for video_id, number in rows.items()), 0
     for name, path in tqdm(paths.items(), desc="Visual ids", unit="shard"):
-        there = np.arange(open_shard(path).metadata.num_rows)
-        own = there if rows is None else there[np.isin(there + first, rows)]
-        first += len(there)
-        notes = {b"codebook": fingerprint.encode(), b"rows": hashlib.sha256(own.tobytes()).hexdigest().encode()}
+        count = open_shard(path).metadata.num_rows
+        own = [(number, None) for number in range(count)] if named is None else []
+        if named is not None:
+            low, high = bisect.bisect(named, (first,)), bisect.bisect(named, (first + count,))
+            own = [(number - first, video_id) for number, video_id in named[low:high]]
+        first += count
+        notes = {b"codebook": fingerprint.encode(), b"rows": hashlib.sha256(repr(own).encode()).hexdigest().encode()}
         if not holds_ids(folder / name, notes):
             # Notes of the shard's own columns, such as those of `datasets`, would not fit the new ones.
             table = with_ids(codebook, path, own, fingerprint).replace_schema_metadata(notes)
@@ -104,9 +108,10 @@ def holds_ids(path: Path, notes: dict[bytes, bytes]) -> bool:
         return False
 
 
-def with_ids(codebook: VisualCodebook, path: Path, rows: np.ndarray, fingerprint: str) -> pa.Table:
-    """Some rows of a shard, with `visual_ids` in the place of the features."""
-    source, counts, ids = FeatureShards(path, rows), [0], [np.zeros(0, dtype=np.int32)]
+def with_ids(codebook: VisualCodebook, path: Path, rows: list[tuple[int, str | None]], fingerprint: str) -> pa.Table:
+    """Some rows of a shard, with `visual_ids` in the place of the features; by number, and under the names given."""
+    numbers, place = np.unique(np.array([number for number, _ in rows], dtype=np.int64), return_inverse=True)
+    source, counts, ids = FeatureShards(path, numbers), [0], [np.zeros(0, dtype=np.int32)]
     for piece in range(source.num_pieces):
         for clips, features in source.read_rows(piece):
             counts += clips
@@ -116,10 +121,12 @@ def with_ids(codebook: VisualCodebook, path: Path, rows: np.ndarray, fingerprint
                 except ValueError as error:
                     raise ValueError(f"{source.name(piece)}: {error}") from None
     ends = np.cumsum(counts).astype(np.int32)
-    others = [name for name in open_shard(path).schema_arrow.names if name != "features"]
-    return (
-        read_shard(path, others)
-        .take(pa.array(rows))
-        .append_column("visual_ids", pa.ListArray.from_arrays(ends, np.concatenate(ids)))
-        .append_column("codebook", pa.array([fingerprint] * len(rows), pa.string()))
+    others = [name for name in open_shard(path).schema_arrow.names if name not in ("features", *NOTED)]
+    table = read_shard(path, others).take(pa.array(numbers[place]))
+    if rows and rows[0][1] is not None:
+        names = pa.array([name for _, name in rows], pa.string())
+        table = table.set_column(others.index("video_id"), "video_id", names)
+    visual_ids = pa.ListArray.from_arrays(ends, np.concatenate(ids)).take(pa.array(place))
+    return table.append_column("visual_ids", visual_ids).append_column(
+        "codebook", pa.array([fingerprint] * len(rows), pa.string())
     )

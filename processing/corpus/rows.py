@@ -23,6 +23,9 @@ DESCRIPTION = {
     "error": Value("string"),
     "notes": Value("string"),
 }
+# What shards of features note besides: what the video's file held, how it was known to be the same without reading it,
+# and whether an error may be another one the next time.
+NOTED = {"content": Value("string"), "stamp": Value("string"), "again": Value("bool")}
 # `codebook` is the fingerprint of the one that the visual ids belong to.
 ROW_FEATURES = Features({**DESCRIPTION, "visual_ids": List(Value("int32")), "codebook": Value("string")})
 

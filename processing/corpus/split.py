@@ -69,7 +69,7 @@ def readable_ids(shards: Shards, rows: Mapping[str, int]) -> list[str]:
     """Videos whose row has clips or sentences."""
     source = FeatureShards(shards, rows=list(rows.values()))
     counts = (count for piece in range(source.num_pieces) for count in source.counts(piece))
-    clips = dict(zip(sorted(rows.values()), counts, strict=True))
+    clips = dict(zip(sorted({*rows.values()}), counts, strict=True))
     said = [count for path in source.paths for count in sentences_in(path)]
     return [name for name, row in rows.items() if clips[row] or said[row]]
 

@@ -9,8 +9,11 @@ from collections.abc import Iterator
 from os import PathLike
 from pathlib import Path
 
+from datasets import Dataset, IterableDataset, Video
 from transformers.utils import logging
 
+from ..codebook.whole_files import write_whole
+from ..opening_videobert import leads_out_of
 from .describing import as_utf8
 
 logger = logging.get_logger(__name__)
@@ -26,11 +29,13 @@ def find_videos(folder: str | PathLike) -> dict[str, Path]:
 
     Args:
         folder (`str` or `os.PathLike`):
-            Searched with its subfolders; links are followed, and every folder is entered once.
+            Searched with its subfolders; links inside it are followed, and every folder is entered once. Links that
+            lead out of it are not: list what is behind them, see [`listed_videos`].
 
     Returns:
         `dict[str, pathlib.Path]`: Path by video id, which is the path inside the folder without its ending (with it
-        where two files differ in nothing else), in order. Bytes of a name that are not UTF-8 are spelled out.
+        where two files differ in nothing else), in order. Bytes of a name that are not UTF-8 are spelled out. Pipes,
+        sockets and devices that are called videos are among them, and become rows with an error.
 
     Raises:
         `ValueError`: There is no such folder, or no video in it.
@@ -46,6 +51,74 @@ def find_videos(folder: str | PathLike) -> dict[str, Path]:
     if not paths:
         raise ValueError(f"{folder} holds no video; looked for files ending in {', '.join(sorted(VIDEO_ENDINGS))}.")
     return named_videos(folder, paths)
+
+
+def listed_videos(path: str | PathLike) -> dict[str, Path]:
+    """The videos of a list.
+
+    Args:
+        path (`str` or `os.PathLike`):
+            A text file with the path of a video in each line, from the folder of the list on. Files that are not there
+            stay in, and become rows with an error.
+
+    Returns:
+        `dict[str, pathlib.Path]`: Path by video id, which is the path as it is written, without its ending.
+
+    Raises:
+        `ValueError`: The list cannot be read, or is empty.
+    """
+    path = Path(path)
+    try:
+        lines = path.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
+    except OSError as error:
+        raise ValueError(f"{path}: the list of videos cannot be read ({error.strerror}).") from error
+    if not (paths := [path.parent / line.strip() for line in dict.fromkeys(lines) if line.strip()]):
+        raise ValueError(f"{path} lists no video; write the path of one in each line.")
+    return named_videos(path.parent, paths)
+
+
+def dataset_videos(data: Dataset | IterableDataset, folder: str | PathLike) -> dict[str, Path]:
+    """The videos of a data set with a column of the type `datasets.Video`.
+
+    Args:
+        data ([`datasets.Dataset`] or [`datasets.IterableDataset`]):
+            Of one video a row.
+        folder (`str` or `os.PathLike`):
+            Gets a file for each video whose bytes are in the data set; others stay where they lie.
+
+    Returns:
+        `dict[str, pathlib.Path]`: Path by video id, which is the path below the folder that holds them all.
+
+    Raises:
+        `ValueError`: There is no such column, or a row without a video.
+    """
+    features = data.features or {}
+    column = next((name for name, kind in features.items() if isinstance(kind, Video)), None)
+    if column is None:
+        raise ValueError(f"The data set has no column of videos; its columns are {', '.join(features)}.")
+    paths = []
+    for number, row in enumerate(data.select_columns(column).cast_column(column, Video(decode=False))):
+        video = row[column] or {}
+        path, content = video.get("path"), video.get("bytes")
+        if content is not None:
+            name = Path(path).name if path else "video.mp4"
+            paths.append(Path(folder) / f"{number:06d}_{name}")
+            write_video(paths[-1], content)
+        elif path and os.path.isfile(path):
+            paths.append(Path(path))
+        else:
+            raise ValueError(f"Row {number} of the data set has neither the bytes nor the file of a video: {path}.")
+    paths = list(dict.fromkeys(paths))
+    if not paths:
+        raise ValueError("The data set has no rows; at least one is needed.")
+    return named_videos(Path(os.path.commonpath([path.parent for path in paths])), paths)
+
+
+def write_video(path: Path, content: bytes) -> None:
+    """Writes a file, unless it is there."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if not (path.is_file() and path.read_bytes() == content):
+        write_whole(path, lambda unfinished: unfinished.write_bytes(content))
 
 
 def walk(top: Path, skipped: dict[str, list[Path]]) -> Iterator[Path]:
@@ -74,9 +147,12 @@ def walk(top: Path, skipped: dict[str, list[Path]]) -> Iterator[Path]:
             except OSError as error:
                 skip(skipped, path, error)
                 continue
-            if stat.S_ISDIR(mode):
+            is_folder = stat.S_ISDIR(mode)
+            if entry.is_symlink() and (is_folder or is_video) and leads_out_of(path, top):
+                skipped.setdefault("a link that leads out of the folder", []).append(path)
+            elif is_folder:
                 (behind_links if entry.is_symlink() else folders).append(path)
-            elif stat.S_ISREG(mode) and is_video:
+            elif is_video:
                 yield path
 
 
@@ -87,8 +163,9 @@ def skip(skipped: dict[str, list[Path]], path: Path, error: OSError) -> None:
 
 def named_videos(folder: Path, paths: list[Path]) -> dict[str, Path]:
     """Videos by id: without its ending where that is enough to tell a file from all others."""
-    full = [as_utf8(path.relative_to(folder).as_posix()) for path in paths]
-    names = [as_utf8(path.relative_to(folder).with_suffix("").as_posix()) for path in paths]
+    inside = [path.relative_to(folder if path.is_relative_to(folder) else path.anchor) for path in paths]
+    full = [as_utf8(path.as_posix()) for path in inside]
+    names = [as_utf8(path.with_suffix("").as_posix()) for path in inside]
     while (times := Counter(names)) and max(times.values()) > 1:
         # `x.mp4.mp4` is called as `x.mp4`, which may need its own ending: so again, until all differ.
         longer = [name if times[name] == 1 else whole for name, whole in zip(names, full, strict=True)]

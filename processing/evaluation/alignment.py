@@ -50,6 +50,7 @@ def alignment_pairs(rows: Sequence[Mapping], processor, same_video_share: float,
         mixture={"video_text": 1.0},
         pairs=AlignmentPairs(share=1.0, same_video_share=same_video_share),
         max_step=1,
+        bare_share=0.0,
         seed=seed,
         **segments,
     )

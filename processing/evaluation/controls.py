@@ -57,6 +57,24 @@ def other_videos(video_ids: Sequence[str], seed: int = 0) -> np.ndarray | None:
     return order
 
 
+def frequency_ranks(train: Sequence[Mapping], test: Sequence[Mapping], asked: str) -> np.ndarray:
+    """Ranks of the true classes where the commonest of training is always the best answer.
+
+    Args:
+        train, test (`Sequence[Mapping]`):
+            Segments with the class.
+        asked (`str`):
+            Under which name the class stands in them.
+
+    Returns:
+        `np.ndarray` of shape (len(test),): 1 for the best, equally common ones count as better; infinite for a class
+        that training never shows.
+    """
+    counts = Counter(segment[asked] for segment in train)
+    ranks = {one: sum(count >= counts[one] for count in counts.values()) for one in counts}
+    return np.array([ranks.get(segment[asked], MISS) for segment in test], dtype=float)
+
+
 def token_probe_ranks(train: Sequence[Mapping], test: Sequence[Mapping], asked: str, seed: int = 0) -> np.ndarray:
     """Ranks of the true classes under a supervised classifier that sees the same visual tokens: what they hold at all.
 
@@ -67,7 +85,7 @@ def token_probe_ranks(train: Sequence[Mapping], test: Sequence[Mapping], asked: 
         train, test (`Sequence[Mapping]`):
             Segments with `video_id`, `visual_ids` and the class.
         asked (`str`):
-            `verb` or `object`.
+            Under which name the class stands in them, such as `verb` or `object`.
         seed (`int`, *optional*, defaults to 0):
             Of the split.
 

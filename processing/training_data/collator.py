@@ -8,6 +8,7 @@ from itertools import chain
 import numpy as np
 import torch
 
+from ..forecasting_videobert import HORIZONS
 from ..sequence_videobert import IGNORED, sequence_ids
 
 LAYOUTS = ("padded", "packed", "flat")
@@ -48,6 +49,10 @@ class VideoBertDataCollator:
     ones, or the mere presence of `[MASK]` would betray them, but get no cloze labels: to name a word from a video that
     does not show it would only teach the model to ignore the video.
 
+    The cloze hardly ever hides all that comes last, so who is to forecast must be asked for it: of the examples that
+    show video alone a share `future_probability` also hides its last clips, 1 to `max(HORIZONS)` of them, all as
+    `[MASK]`. An example with `future`, as of [`FutureDataset`], hides its last so many visual tokens in this way.
+
     The masking of an example comes from its own `seed`, so that it depends on no worker and no neighbour in the batch.
 
     Three layouts hold the same examples and give the same losses:
@@ -70,6 +75,8 @@ class VideoBertDataCollator:
             Pad the length to a multiple of this.
         layout (`str`, *optional*, defaults to `"padded"`):
             `"padded"`, `"packed"` or `"flat"`.
+        future_probability (`float`, *optional*, defaults to 0.0):
+            Share of the video-only examples that hide all of their last visual tokens.
 
     Raises:
         ValueError: A probability is not between 0 and 1, the layout is unknown, or the tokenizer knows no visual
@@ -84,10 +91,13 @@ class VideoBertDataCollator:
         joint_cloze: bool = True,
         pad_to_multiple_of: int | None = None,
         layout: str = "padded",
+        future_probability: float = 0.0,
     ):
         for name, value in (("language", language_probability), ("vision", vision_probability)):
             if not 0 < value < 1:
                 raise ValueError(f"{name}_probability is {value}; allowed is more than 0 and less than 1.")
+        if not 0 <= future_probability <= 1:
+            raise ValueError(f"future_probability is {future_probability}; allowed is 0 to 1.")
         if layout not in LAYOUTS:
             raise ValueError(f"layout is {layout!r}; allowed are {', '.join(LAYOUTS)}.")
         self.mask_id, self.pad_id = tokenizer.mask_token_id, tokenizer.pad_token_id
@@ -98,6 +108,7 @@ class VideoBertDataCollator:
         self.word_ids = np.setdiff1d([word for word in words if word < self.visual_ids[0]], self.special_ids)
         self.probabilities = np.array([language_probability, vision_probability])
         self.joint_cloze, self.pad_to_multiple_of, self.layout = joint_cloze, pad_to_multiple_of, layout
+        self.future_probability = future_probability
 
     def __call__(self, items: Iterable[Sequence[Mapping]]) -> dict[str, torch.Tensor]:
         """Lay out and mask what some segments give.
@@ -161,6 +172,8 @@ class VideoBertDataCollator:
         rng = np.random.default_rng(np.random.SeedSequence(example["seed"], spawn_key=(1,)))
         allowed = ~np.isin(original, self.special_ids)
         predicted = allowed & (rng.random(len(original)) < self.probabilities[vision])
+        coming = self._draw_future(example, allowed)
+        predicted |= coming
         if allowed.any() and not predicted.any():
             predicted[rng.choice(np.flatnonzero(allowed))] = True
 
@@ -168,11 +181,24 @@ class VideoBertDataCollator:
         random_ids = np.where(
             vision == 1, rng.choice(self.visual_ids, len(original)), rng.choice(self.word_ids, len(original))
         )
-        masked = np.where(predicted & (kind < 0.8), self.mask_id, original)
-        masked = np.where(predicted & (kind >= 0.9), random_ids, masked)
+        masked = np.where(predicted & ((kind < 0.8) | coming), self.mask_id, original)
+        masked = np.where(predicted & (kind >= 0.9) & ~coming, random_ids, masked)
         labels = np.where(predicted, original, IGNORED)
 
         joint = vision.any() and (allowed & (vision == 0)).any()
         if example["alignment_label"] == 0 or (joint and not self.joint_cloze):
             labels[:] = IGNORED
         return masked, labels
+
+    def _draw_future(self, example: Mapping, allowed: np.ndarray) -> np.ndarray:
+        """Which visual tokens come last and are hidden all together: (L,), none where the cloze alone is asked."""
+        places, future = np.flatnonzero(allowed), example.get("future", 0)
+        if "future" not in example and self.future_probability and len(places) > 1:
+            # A branch of its own, too: without the option every mask is what it was before there was one.
+            rng = np.random.default_rng(np.random.SeedSequence(example["seed"], spawn_key=(2,)))
+            only_video = all(example["token_type_ids"][place] for place in places)
+            if only_video and rng.random() < self.future_probability:
+                future = int(rng.integers(1, min(max(HORIZONS), len(places) - 1) + 1))
+        coming = np.zeros(len(allowed), dtype=bool)
+        coming[places[len(places) - future :]] = True
+        return coming

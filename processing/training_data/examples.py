@@ -15,6 +15,8 @@ from .segments import Span, row_spans, span_texts
 REGIMES = ("text", "video", "video_text")
 # The paper leaves the mixture open. Video-text pairs carry two of the three objectives, so they get half.
 DEFAULT_MIXTURE = {"text": 0.25, "video": 0.25, "video_text": 0.5}
+# What ends a sentence, in the scripts that speech recognisers write.
+STOPS = ".!?…。！？।"
 
 
 class SegmentDataset(Dataset):
@@ -52,12 +54,15 @@ class SegmentDataset(Dataset):
             See [`row_spans`].
         silence_tokens (`int`, *optional*, defaults to 16):
             See [`row_spans`].
+        bare_share (`float`, *optional*, defaults to 0.3):
+            Share of the examples whose text is shown without the stop at its end, even where its sentences are joined;
+            0 for texts as they are, such as those that figures are measured on.
         seed (`int`, *optional*, defaults to 0):
             Not negative.
 
     Raises:
-        ValueError: The mixture names an unknown regime or has no weight, the rows give no example, or alignment is
-            asked and all rows together hold no two places that differ.
+        ValueError: The mixture names an unknown regime or has no weight, `bare_share` is not between 0 and 1, the rows
+            give no example, or alignment is asked and all rows together hold no two places that differ.
     """
 
     def __init__(
@@ -72,8 +77,12 @@ class SegmentDataset(Dataset):
         min_visual_tokens: int = 4,
         trailing_seconds: float = 0.0,
         silence_tokens: int = 16,
+        bare_share: float = 0.3,
         seed: int = 0,
     ):
+        if not 0 <= bare_share <= 1:
+            raise ValueError(f"bare_share is {bare_share}; allowed is 0 to 1.")
+        self.bare_share = bare_share
         self.rows, self.tokenizer = rows, tokenizer
         self.weights = _checked_mixture(DEFAULT_MIXTURE if mixture is None else mixture)
         self.pairs = AlignmentPairs() if pairs is None else pairs
@@ -155,7 +164,7 @@ class SegmentDataset(Dataset):
         row = self.rows[row_number]
         spans = self._join_spans(row, position, rng)
         texts = span_texts(row, spans)
-        text_ids = self._text_ids(" ".join(texts))
+        text_ids = self._text_ids(self._shown_text(texts, seed))
         clips = range(spans[0].first_clip, max(span.last_clip for span in spans))
         thin = self._draw_step(len(clips), rng)
         visual_ids = row["visual_ids"][clips.start : clips.stop][thin]
@@ -167,6 +176,14 @@ class SegmentDataset(Dataset):
                 return self._pair_examples(text_ids, visual_ids, false_ids, seed, rng)
         shown = ([] if regime == "video" else text_ids, [] if regime == "text" else visual_ids)
         return [self._example(*shown, IGNORED, True, seed)]
+
+    def _shown_text(self, texts: Sequence[str], seed: tuple) -> str:
+        """The texts as one, in a share of the examples without the last stop."""
+        text = " ".join(texts)
+        # A branch of its own, so that all other draws stay what they are without it; the collator's is (1,).
+        rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(2,)))
+        bare = text.rstrip(STOPS) if rng.random() < self.bare_share else text
+        return bare or text
 
     def _pair_examples(self, text_ids, true_ids, false_ids, seed, rng: np.random.Generator) -> list[dict]:
         pair = [

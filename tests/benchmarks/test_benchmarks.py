@@ -20,6 +20,7 @@ RUNS = {
     "codebook": (["--parts", "small", "assign"], ["fit_vs_minibatch", "inertia_vs_kmeans", "assign_vs_flat"]),
     "media": ([], ["read_vs_best_peer", "rss_ratio_2h_10min", "i3d_matmul_share", "i3d_vs_plain"]),
     "pretraining_step": ([], ["loss_difference", "matmul_share", "memory_ratio"]),
+    "search": ([], ["query_ms", "speed_vs_exhaustive", "recall_vs_exhaustive", "rss_growth"]),
 }
 
 

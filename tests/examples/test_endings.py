@@ -1,6 +1,7 @@
 """Protects the last line that a user reads: what only the system can mend is one sentence, a fault of ours is not."""
 
 import errno
+import json
 import signal
 import subprocess
 import sys
@@ -10,6 +11,9 @@ from pathlib import Path
 import pytest
 from endings import end_in_a_sentence
 from safetensors import SafetensorError
+
+from modeling_videobert import VideoBertForPreTraining
+from processing.corpus import read_rows
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 
@@ -45,6 +49,37 @@ def test_what_the_system_refuses_is_one_sentence(error, sentence, capsys):
         told = capsys.readouterr().err
         assert end.value.code == 1 and sentence in told and told.count("\n") == 1
         assert told.endswith("Run the same command again to go on where it stopped.\n")
+
+
+def test_what_our_code_refuses_is_one_sentence(tmp_path, capsys):
+    """A user gave it, and needs no traceback."""
+    with pytest.raises(SystemExit) as end, end_in_a_sentence():
+        read_rows(tmp_path)
+    told = capsys.readouterr().err
+    assert end.value.code == 1 and told.startswith(f"Stopped: {tmp_path} holds no rows; allowed is")
+    assert told.count("\n") == 1
+
+
+def test_a_model_that_is_not_there_is_one_sentence(tmp_path, capsys):
+    """The commonest slip, a mistyped folder; transformers says it in several lines and forty of a traceback."""
+    with pytest.raises(SystemExit) as end, end_in_a_sentence():
+        VideoBertForPreTraining.from_pretrained(tmp_path / "nothing")
+    told = capsys.readouterr().err
+    assert end.value.code == 1 and told.startswith("Stopped: ") and "nothing" in told and told.count("\n") == 1
+
+
+def test_so_does_every_script():
+    """None of them shows a traceback where another one says a sentence."""
+    for path in EXAMPLES.glob("*.py"):
+        text = path.read_text(encoding="utf-8")
+        assert ('if __name__ == "__main__":' not in text) or ("\n    with end_in_a_sentence(" in text), path.name
+        assert "except ValueError as error:\n        sys.exit" not in text, path.name
+
+
+def test_a_value_that_a_library_refuses_keeps_its_traceback():
+    """We should not have given it: the sentence would be about nothing that a user knows."""
+    with pytest.raises(ValueError), end_in_a_sentence():
+        json.loads("no JSON")
 
 
 @pytest.mark.parametrize("error", [ZeroDivisionError("division by zero"), FileNotFoundError(errno.ENOENT, "No", "a")])

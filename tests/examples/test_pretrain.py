@@ -4,6 +4,7 @@ import json
 from types import SimpleNamespace
 
 import datasets
+import numpy as np
 import pytest
 import torch
 from pretrain import choose_precision, main, native_bf16
@@ -28,6 +29,9 @@ def test_whole_way_from_rows_to_a_folder_that_loads(source, tmp_path):
     options += ["--language_probability=0.35", "--trailing_seconds=3", "--report_to=tensorboard"]
     results = main([*source, f"--output_dir={folder}", *options, "--checkpointing_steps=20", "--checkpoints_kept=1"])
     assert json.loads((folder / "all_results.json").read_text()) == results
+    training = json.loads((folder / "training.json").read_text())
+    assert training["train"]["videos"] + training["held_out"]["videos"] == 12
+    assert training["options"]["max_steps"] == 40 and training["split"].startswith("10 % of the videos")
     for name in ("verb_top1", "verb_top1_token_probe", "text_cloze_accuracy", "alignment_loss", "seconds"):
         assert isinstance(results[name], float)
     assert 0 <= results["alignment_auc"] <= 1
@@ -148,8 +152,28 @@ def test_subtitles_are_in_the_language_that_is_heard(tmp_path, monkeypatch, opti
 
 
 def test_automatic_precision_is_what_the_processor_multiplies_in():
-    """A processor without such instructions would imitate bf16, which takes several times as long; a wish is a wish."""
+    """A processor without such instructions imitates bf16, which takes several times as long; a wish is a wish."""
     assert native_bf16({"avx512_bf16": True, "amx_bf16": False}) and native_bf16({"bf16": True})
     assert not native_bf16({"avx2": True, "avx512_f": True, "avx512_bf16": False})
     assert choose_precision(None) is None and choose_precision("bf16") == "bf16"
     assert choose_precision("auto") in ("bf16", "no")
+
+
+def test_whole_way_from_features(tmp_path):
+    """Features and captions become a model whose processor has no eyes; nothing is heard or looked at."""
+    save_text_model(tmp_path / "bert")
+    folder, captions = tmp_path / "s3d", {}
+    folder.mkdir()
+    for number in range(6):
+        features = torch.randn(40, 12, generator=torch.Generator().manual_seed(number)).half().numpy()
+        np.save(folder / f"video{number}.mp4.npy", features)
+        captions[f"video{number}"] = {"start": [0, 20], "end": [20, 40], "text": ["cut the lemon.", "stir the onion."]}
+    (tmp_path / "captions.json").write_text(json.dumps(captions))
+    small = ["--max_steps=2", "--batch_size=4", "--max_length=64", "--levels=2", "--branches=4", "--report_to=none"]
+    named = [f"--features={folder}", f"--text_model={tmp_path / 'bert'}", f"--output_dir={tmp_path / 'run'}"]
+    results = main([*named, "--clip_seconds=1", f"--subtitles={tmp_path / 'captions.json'}", *small])
+    assert results["alignment_auc"] is not None and "not told" in (tmp_path / "run" / "README.md").read_text()
+    processor = VideoBertProcessor.from_pretrained(tmp_path / "run")
+    assert processor.backbone is None and processor.video_processor.clip_seconds == 1.0
+    with pytest.raises(ValueError, match="no eyes for raw video"):
+        processor.features("video.mp4")

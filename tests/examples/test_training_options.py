@@ -105,3 +105,26 @@ def test_alignment_begins_at_a_step_or_after_a_share():
     assert parse_options(["--alignment_start=0.5", "--max_steps=750"]).alignment_step() == 375
     assert parse_options(["--alignment_start=400"]).alignment_step() == 400
     assert parse_options(ROWS).alignment_step() == 0
+
+
+@pytest.mark.parametrize(
+    "words, complaint",
+    [
+        ("--features f --videos v --clip_seconds 1", "--videos and --features exclude each other"),
+        ("--features f", "--clip_seconds is None; --features need the seconds"),
+        ("--features f --clip_seconds 0", "--clip_seconds is 0.0; --features need"),
+        ("--features f --clip_seconds 1 --backbone b", "--backbone has no effect on --features"),
+        ("--features f --clip_seconds 1 --asr_model a", "--asr_model has no effect on --features"),
+        ("--videos v --clip_seconds 1", "--clip_seconds is about --features"),
+    ],
+)
+def test_features_are_neither_heard_nor_looked_at(words, complaint, capsys):
+    with pytest.raises(SystemExit):
+        parse_options(words.split())
+    assert complaint in capsys.readouterr().err
+
+
+def test_features_bring_no_networks_with_them():
+    options = parse_options("--features some/s3d --clip_seconds 1 --language de".split())
+    assert options.models.asr_model is None and options.models.backbone is None
+    assert options.models.text_model and options.running.output_dir.name == "s3d"

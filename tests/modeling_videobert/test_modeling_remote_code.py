@@ -21,6 +21,7 @@ from modeling_videobert import (
     VideoBertForPreTraining,
     VideoBertForVideoClassification,
     VideoBertModel,
+    configuration_videobert,
 )
 
 IDS = torch.tensor([[101, 110, 1, 130, 131, 102], [101, 111, 112, 113, 114, 102]])
@@ -80,6 +81,24 @@ def test_auto_map_is_complete(tmp_path, model_class):
     assert {"AutoModel", "AutoModelForMaskedLM", "AutoModelForPreTraining"} <= auto_map.keys()
 
 
+def test_a_saved_configuration_tells_of_pipelines(tmp_path, monkeypatch):
+    """A file names the pipelines that ask what is saved in it, for those who must trust its code. A configuration that
+    is loaded names only those that this process does not know: `pipeline` would ask trust for its own."""
+    known, classes = {"impl": "a.A", "pt": ["AutoModelForMaskedLM"]}, {"impl": "b.B", "pt": (AutoModelForMaskedLM,)}
+    registered = {"known": known, "of other models": {"impl": "c.C", "pt": ["AutoModelForSeq2SeqLM"]}}
+    monkeypatch.setattr(configuration_videobert, "CUSTOM_PIPELINES", registered)
+    # As `pipeline` leaves it: with the class itself in the place of its name.
+    saved = VideoBertConfig(custom_pipelines={"foreign": classes}, architectures=["VideoBertForMaskedLM"])
+    saved.save_pretrained(tmp_path)
+    told = json.loads((tmp_path / "config.json").read_text())["custom_pipelines"]
+    assert told == {"foreign": {"impl": "b.B", "pt": ["AutoModelForMaskedLM"]}, "known": known}
+    loaded = VideoBertConfig.from_pretrained(tmp_path)
+    assert set(loaded.custom_pipelines) == {"foreign"} and loaded.to_dict()["custom_pipelines"] == told
+    monkeypatch.setattr(configuration_videobert, "CUSTOM_PIPELINES", {})
+    assert set(VideoBertConfig.from_pretrained(tmp_path).custom_pipelines) == {"foreign", "known"}
+    assert "custom_pipelines" not in VideoBertConfig().to_dict()
+
+
 @pytest.mark.slow
 def test_a_saved_folder_opens_without_the_package(tmp_path):
     """In a process that cannot import us: every Auto class, the same numbers, and saving again from there."""
@@ -98,3 +117,26 @@ def test_a_saved_folder_opens_without_the_package(tmp_path):
     assert torch.equal(outputs["AutoModelForPreTraining"], ours.logits)
     assert torch.equal(outputs["AutoModelForMaskedLM"], ours.logits)
     assert torch.equal(outputs["AutoModel"], model.videobert(IDS).last_hidden_state)
+
+
+@pytest.mark.parametrize(
+    ("model_class", "told"),
+    [
+        (VideoBertForPreTraining, True),
+        (VideoBertForMaskedLM, True),
+        (VideoBertForVideoClassification, False),
+        (VideoBertModel, False),
+    ],
+)
+def test_only_what_has_a_trained_cloze_head_names_pipelines_that_ask_it(tmp_path, monkeypatch, model_class, told):
+    """A folder of an encoder or a classifier would answer out of a head that is new and knows nothing; also where it
+    was made from a model that has one, here and in a process that knows the pipelines from its file only."""
+    known = {"fill": {"impl": "a.A", "pt": ["AutoModelForMaskedLM"]}}
+    monkeypatch.setattr(configuration_videobert, "CUSTOM_PIPELINES", known)
+    tiny_model(VideoBertForPreTraining).save_pretrained(tmp_path / "whole")
+    model_class.from_pretrained(tmp_path / "whole").save_pretrained(tmp_path / "here")
+    monkeypatch.setattr(configuration_videobert, "CUSTOM_PIPELINES", {})
+    model_class.from_pretrained(tmp_path / "whole").save_pretrained(tmp_path / "elsewhere")
+    for folder in ("here", "elsewhere"):
+        saved = json.loads((tmp_path / folder / "config.json").read_text())
+        assert ("custom_pipelines" in saved) is told and saved["architectures"] == [model_class.__name__]

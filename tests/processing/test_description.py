@@ -166,6 +166,15 @@ def test_a_wrong_setting_is_no_fault_of_a_video(processor, videos, silent_video,
         processor._recognizer.language = "ru"
     both = {"heard": videos[1], "silent": silent_video}
     with pytest.raises(ValueError, match=message):
-        build_corpus(both, processor, tmp_path, levels=1, branches=2)
+        build_corpus(both, processor, tmp_path, levels=1, branches=2, num_workers=0)
     processor.asr_model, processor._recognizer = "spelled", spelled_recognizer()
-    assert build_corpus(both, processor, tmp_path, levels=1, branches=2)["error"] == [None, None]
+    assert build_corpus(both, processor, tmp_path, levels=1, branches=2, num_workers=0)["error"] == [None, None]
+
+
+def test_progress_is_told_of_every_stage(processor, videos):
+    """Whoever watches over a description sees that it goes on: at every clip and block of sound, and at their end."""
+    told = []
+    bad, good = processor.describe(videos, on_progress=told.append)
+    clips = len(bad["features"]) + len(good["features"])
+    assert told.count("pictures") == 2 + 1 + clips + 2  # opened, networks built, clips, looked at
+    assert told.count("speech") >= 3 and told[-1] == "speech" and set(told) == {"pictures", "speech"}

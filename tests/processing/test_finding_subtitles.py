@@ -71,3 +71,19 @@ def test_a_source_that_fits_no_video_is_told_of(tmp_path):
         with pytest.raises(ValueError, match="subtitles of 0 of the 2 videos"):
             find_subtitles({"b": tmp_path / "b.mp4", "c": tmp_path / "c.mp4"}, source)
         assert find_subtitles({}, source) == {}
+
+
+def test_links_out_of_the_folder_are_not_followed(tmp_path):
+    """Words of another file of this machine must not come into a corpus because a link has the right name."""
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "a.srt").touch()
+    (tmp_path / "videos" / "deep").mkdir(parents=True)
+    (tmp_path / "videos" / "a.srt").symlink_to("../elsewhere/a.srt")
+    (tmp_path / "videos" / "b.srt").touch()
+    (tmp_path / "videos" / "deep" / "c.srt").symlink_to("../b.srt")
+    videos = {name: tmp_path / "videos" / f"{name}.mp4" for name in ("a", "b", "deep/c")}
+    assert set(find_subtitles(videos)) == {"b", "deep/c"}
+    (tmp_path / "given").mkdir()
+    (tmp_path / "given" / "a.srt").symlink_to("../elsewhere/a.srt")
+    (tmp_path / "given" / "b.srt").touch()
+    assert set(find_subtitles(videos, tmp_path / "given")) == {"b"}

@@ -11,6 +11,8 @@ from support.tiny_processor import make_video, text_tokenizer
 from modeling_videobert import VideoBertConfig, VideoBertForPreTraining
 from processing import I3DConfig, I3DModel, S3DConfig, S3DModel, VideoBertProcessor
 from processing.codebook.fitting import fit_codebook
+from processing.forecasting_videobert import forecast
+from processing.tasks_videobert import TASKS
 
 WITHOUT = """
 import sys, json, torch
@@ -62,6 +64,25 @@ AutoProcessor.from_pretrained(sys.argv[4] + "_again", **trust)
 """
 )
 
+ASK = (
+    WITHOUT
+    + """
+from transformers import pipeline
+
+folder, video, _, result = sys.argv[1:]
+trust = {"trust_remote_code": True} if sys.argv[3] == "without" else {}
+pipe = pipeline("video-fill-mask", model=folder, device="cpu", **trust)
+assert type(pipe).__module__.startswith("transformers_modules") == bool(trust), type(pipe)
+found = pipe(video, text="cut the [MASK]", top_k=3)
+pipe.save_pretrained(result)
+assert pipeline("video-fill-mask", model=result, device="cpu", **trust)(video, text="cut the [MASK]", top_k=3) == found
+ahead = pipeline("video-forecasting", model=folder, device="cpu", **trust)
+assert type(ahead).__module__.startswith("transformers_modules") == bool(trust), type(ahead)
+next_clips = ahead(video, text="cut the [MASK]", horizons=(1, 4), top_k=2)
+print(json.dumps([found, next_clips]))
+"""
+)
+
 
 def run(script, *arguments, home):
     """A script in a process of its own; what it prints."""
@@ -82,13 +103,8 @@ def tiny_codebook():
     return fit_codebook(torch.randn(60, 16, generator=torch.Generator().manual_seed(0)), 2, 3, progress=False)
 
 
-@pytest.mark.slow
-def test_a_saved_folder_opens_with_and_without_the_package(tiny_backbone, tiny_text_model, tmp_path):
-    """Config, model, cloze head, processor through the Auto classes: equal to the last bit in all three processes."""
-    codebook = tiny_codebook()
-    processor = VideoBertProcessor.from_models(tiny_text_model, backbone=tiny_backbone, codebook=codebook)
-    torch.manual_seed(0)
-    config = VideoBertConfig(
+def tiny_config():
+    return VideoBertConfig(
         text_vocab_size=len(text_tokenizer()),
         codebook_size=9,
         hidden_size=16,
@@ -96,7 +112,15 @@ def test_a_saved_folder_opens_with_and_without_the_package(tiny_backbone, tiny_t
         num_attention_heads=2,
         intermediate_size=32,
     )
-    model = VideoBertForPreTraining(config).eval()
+
+
+@pytest.mark.slow
+def test_a_saved_folder_opens_with_and_without_the_package(tiny_backbone, tiny_text_model, tmp_path):
+    """Config, model, cloze head, processor through the Auto classes: equal to the last bit in all three processes."""
+    codebook = tiny_codebook()
+    processor = VideoBertProcessor.from_models(tiny_text_model, backbone=tiny_backbone, codebook=codebook)
+    torch.manual_seed(0)
+    model = VideoBertForPreTraining(tiny_config()).eval()
     folder, video = tmp_path / "saved", tmp_path / "video.mp4"
     model.save_pretrained(folder)
     processor.save_pretrained(folder)
@@ -115,6 +139,40 @@ def test_a_saved_folder_opens_with_and_without_the_package(tiny_backbone, tiny_t
         assert json.loads(printed.splitlines()[-1]) == processor.tokenize(video)
         # The codebook saved once more brings its code, too, wherever its class came from.
         assert (tmp_path / f"{package}_again" / "codebook" / "codebook_videobert.py").is_file()
+
+
+@pytest.mark.slow
+def test_pipelines_travel_with_the_folder(tiny_backbone, tiny_text_model, tmp_path):
+    """`pipeline(task, model=folder)`: with the package its own class and no trust; without it the folder's code. Both
+    fill masks and forecast the same from a video file, and what a pipeline saves is such a folder again."""
+    processor = VideoBertProcessor.from_models(tiny_text_model, backbone=tiny_backbone, codebook=tiny_codebook())
+    torch.manual_seed(0)
+    model = VideoBertForPreTraining(tiny_config()).eval()
+    folder, video = tmp_path / "saved", tmp_path / "video.mp4"
+    model.save_pretrained(folder)
+    processor.save_pretrained(folder)
+    make_video(video, "testsrc=s=64x48:r=25:d=4.6")
+    told = json.loads((folder / "config.json").read_text())["custom_pipelines"]
+    for task, (pipeline_class, auto_class) in TASKS.items():
+        if auto_class in model.config.auto_map:
+            name = f"{pipeline_class.__module__.rpartition('.')[2]}.{pipeline_class.__name__}"
+            assert told.pop(task) == {"impl": name, "pt": [auto_class]}
+            assert f"class {pipeline_class.__name__}(" in (folder / f"{name.split('.')[0]}.py").read_text()
+    assert not told
+    with torch.no_grad():
+        inputs = processor(text="cut the [MASK]", videos=video)
+        place = (inputs["input_ids"] == processor.tokenizer.mask_token_id).nonzero()[0, 1]
+        expected = model(**inputs).logits[0, place, : len(text_tokenizer())].softmax(dim=-1).topk(3)
+    clips = processor.tokenize(video)["visual_ids"]
+    ahead = forecast(model, processor, clips, horizons=(1, 4), top_k=2)
+    for package in ("with", "without"):
+        printed = run(ASK, folder, video, package, tmp_path / package, home=tmp_path)
+        found, next_clips = json.loads(printed.splitlines()[-1])
+        assert [one["token"] for one in found] == expected.indices.tolist()
+        assert [one["score"] for one in found] == pytest.approx(expected.values.tolist(), rel=1e-4)
+        for one, known in zip(next_clips, ahead, strict=True):
+            assert one.pop("scores") == pytest.approx(known["scores"], rel=1e-4)
+            assert one.pop("words") and one.items() <= known.items()
 
 
 @pytest.mark.slow

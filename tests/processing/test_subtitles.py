@@ -427,11 +427,11 @@ def test_broken_files_are_named(tmp_path, name, content, message):
 def test_a_file_that_may_not_be_read_is_named(tmp_path, name, monkeypatch):
     """Nor does it stop a job: whoever reads many files catches one kind of error."""
 
-    def forbidden(path):
+    def forbidden(path, *flags):
         raise PermissionError(13, "Permission denied", str(path))
 
     (tmp_path / name).touch()
-    monkeypatch.setattr("pathlib.Path.read_bytes", forbidden)
+    monkeypatch.setattr("os.open", forbidden)
     with pytest.raises(ValueError, match=rf"{name}: the subtitles cannot be read \(Permission denied\)"):
         read_subtitles(tmp_path / name)
     monkeypatch.setattr("pathlib.Path.iterdir", forbidden)

@@ -74,6 +74,12 @@ def test_steady_clock_is_left_alone(tmp_path, name):
     assert steady_stamps(io.BytesIO(make_part(tmp_path / name, 4, 2))) is None
 
 
+@pytest.mark.parametrize("content", [b"G" * 18_800, (b"G" + bytes(187)) * 100, b"\0\0\1\xba" + bytes(1000)])
+def test_packets_without_any_time_are_left_alone(content):
+    """What begins as a stream and is none was an unforeseen error."""
+    assert steady_stamps(io.BytesIO(content)) is None
+
+
 def test_shifts_by_hand():
     """Frames of 40 ms: a clock that begins anew, and late packets of the sound (stream 2) still on the clock before
     it. What one stream alone leaves out is a pause, no other clock."""

@@ -6,6 +6,7 @@ import datasets
 import torch
 from transformers import BertTokenizer
 
+from modeling_videobert import VideoBertConfig
 from processing import VideoBertProcessor, VideoBertVideoProcessor
 from processing.codebook.fitting import fit_codebook
 from processing.sequence_videobert import joint_tokenizer
@@ -78,6 +79,22 @@ def tiny_processor():
     processor = VideoBertProcessor(VideoBertVideoProcessor(), tiny_text_tokenizer())
     processor.add_codebook(codebook)
     return processor
+
+
+def tiny_reader(model_class, seed=0):
+    """A model of these words and visual tokens, with weights large enough that its answers differ."""
+    torch.manual_seed(seed)
+    config = VideoBertConfig(
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=16,
+        max_position_embeddings=40,
+        text_vocab_size=OFFSET,
+        codebook_size=CODEBOOK_SIZE,
+        initializer_range=0.5,
+    )
+    return model_class(config).eval()
 
 
 def save_rows(rows, folder):

@@ -332,7 +332,7 @@ def test_of_a_video_that_was_tried_again_one_row_counts(tmp_path):
     ]
     codebook = fit_codebook(source, 1, 3, normalize=False, progress=False)
     assert codebook.counts(0).sum() == 9
-    write_ids(codebook, shards, tmp_path / "ids", list(rows.values()))
+    write_ids(codebook, shards, tmp_path / "ids", rows)
     ids = [row for number in range(2) for row in pq.read_table(tmp_path / "ids" / f"{number}.parquet").to_pylist()]
     assert {row["video_id"]: len(row["visual_ids"]) for row in ids} == {"b": 1, "d": 1, "a": 3, "c": 4}
     assert len(ids) == 4 and "features" not in ids[0]
@@ -372,7 +372,7 @@ def test_a_shard_without_rows_changes_nothing(tmp_path):
     assert rows_by_video(folder) == rows
     again = FeatureShards(folder, rows=list(rows.values()))
     assert same(fit_codebook(again, **OPTIONS), fit_codebook(features, **OPTIONS))
-    write_ids(fit_codebook(again, **OPTIONS), folder, tmp_path / "ids", list(rows.values()))
+    write_ids(fit_codebook(again, **OPTIONS), folder, tmp_path / "ids", rows)
     assert pq.read_table(tmp_path / "ids" / "00.parquet").column_names == [
         "video_id",
         "clip_seconds",

@@ -230,6 +230,7 @@ def test_features_lie_on_the_disk_once(tmp_path):
         "codebook",
         "ids",
         "rows",
+        "summary.json",
     }
 
 

@@ -103,14 +103,60 @@ def end_of(path, name):
     return (column.dictionary_page_offset or column.data_page_offset) + column.total_compressed_size
 
 
-def test_changed_bytes_of_a_shard_are_noticed(tmp_path):
-    """Of features: an error with the path, since only describing the videos makes them again."""
-    build_corpus(videos(6), StandIn(), tmp_path, levels=1, branches=3)
-    (path,) = (tmp_path / "features").glob("*.parquet")
-    changed(path, end_of(path, "features") - 3)
+@pytest.mark.parametrize("damage", ["cut", "bit"])
+def test_a_damaged_shard_is_named_and_made_again(tmp_path, caplog, damage):
+    """Whether its end is missing or a bit of a feature is another, which is noticed where features are read: its
+    videos are described again, no others, and rows, ids and codebook are as they were."""
+    logging.getLogger("transformers").propagate = True
+    given = {name: path for name, path in videos(6).items() if name != "v0"}
+    before = build_corpus(given, StandIn(), tmp_path, levels=1, branches=3, shard_size=3)
+    path = next(path for path in (tmp_path / "features").glob("*.parquet") if "v2" in str(pq.read_table(path)))
+    whole = path.read_bytes()
+    if damage == "cut":
+        path.write_bytes(whole[:-40])
+    else:
+        changed(path, end_of(path, "features") - 3)
     (tmp_path / "codebook" / "config.json").unlink()
-    with pytest.raises(ValueError, match=rf"{path.name} is damaged: .* Delete it, and what it held is made again"):
-        build_corpus(videos(6), StandIn(), tmp_path, levels=1, branches=3)
+    again = StandIn()
+    after = build_corpus(given, again, tmp_path, levels=1, branches=3, shard_size=3)
+    assert again.asked == ["v1", "v2", "v3"] and after.to_list() == before.to_list()
+    assert f"{path} " in caplog.text and "are described again" in caplog.text
+    assert path.read_bytes() == whole and path.with_suffix(".damaged").exists()
+
+
+def test_what_the_system_refuses_is_no_damage(tmp_path, monkeypatch):
+    """A shard that may not be read is not put aside."""
+    build_corpus(videos(4), StandIn(), tmp_path, levels=1, branches=3)
+
+    def refuse(*_, **__):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(pq, "ParquetFile", refuse)
+    with pytest.raises(ValueError, match="Permission denied"):
+        build_corpus(videos(4), StandIn(), tmp_path, levels=1, branches=3)
+    assert len([*(tmp_path / "features").glob("*.parquet")]) == 1
+
+
+def test_two_builds_into_one_folder_are_refused(tmp_path):
+    """The second is told at once; a lock that a killed run held is free."""
+    script = LOCKER.format(here=str(ROOT / "processing" / "codebook"), folder=str(tmp_path))
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as first:
+        assert first.stdout.readline() == "at work\n"
+        with pytest.raises(ValueError, match=f"Another run is at work in {tmp_path}; wait until it has ended"):
+            build_corpus(videos(4), StandIn(), tmp_path, levels=1, branches=3)
+        first.kill()
+    build_corpus(videos(4), StandIn(), tmp_path, levels=1, branches=3)
+
+
+LOCKER = """
+import sys, time
+sys.path.insert(0, {here!r})
+from pathlib import Path
+from whole_files import only_one
+with only_one(Path({folder!r})):
+    print("at work", flush=True)
+    time.sleep(60)
+"""
 
 
 @pytest.mark.parametrize("damage", ["cut", "empty", "bit"])

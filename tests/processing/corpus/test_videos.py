@@ -4,10 +4,11 @@ import logging
 import os
 
 import pytest
+from datasets import Dataset, Video
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from processing.corpus import find_videos
+from processing.corpus import dataset_videos, find_videos, listed_videos
 from processing.corpus.videos import named_videos
 
 
@@ -61,13 +62,38 @@ def test_names_that_are_not_utf8_are_spelled_out(tmp_path):
 
 
 def test_links_are_followed_once(tmp_path, log):
-    """A folder behind a link, of another disk say, is searched; loops and second ways add nothing."""
-    make(tmp_path / "disk", "c.mp4", "deep/d.mp4")
-    make(tmp_path / "videos", "a/b.mp4", "z/e.mp4")
-    for name, target in {"disk": "disk", "again": "disk/deep", "0": "videos/z", "a/loop": "videos"}.items():
-        (tmp_path / "videos" / name).symlink_to(tmp_path / target, target_is_directory=True)
-    assert sorted(find_videos(tmp_path / "videos")) == ["a/b", "again/d", "disk/c", "z/e"]
+    """A folder behind a link is searched; loops and second ways add nothing."""
+    make(tmp_path, "disk/c.mp4", "disk/deep/d.mp4", "videos/a/b.mp4", "videos/z/e.mp4")
+    for name, target in {"more": "disk", "again": "disk/deep", "0": "videos/z", "videos/a/loop": "videos"}.items():
+        (tmp_path / name).symlink_to(tmp_path / target, target_is_directory=True)
+    (tmp_path / "x.mp4").symlink_to("disk/c.mp4")
+    assert sorted(find_videos(tmp_path)) == ["disk/c", "disk/deep/d", "videos/a/b", "videos/z/e", "x"]
     assert "a link to a folder that is searched already" in log.text
+
+
+def test_links_out_of_the_folder_are_not_followed(tmp_path, log):
+    """Whoever made a folder of videos does not choose which files of this machine are read. The folder itself may be
+    reached by a link, and one of the Hub's cache holds links only, to the blobs beside its snapshots."""
+    make(tmp_path / "elsewhere", "c.mp4", "deep/d.mp4")
+    make(tmp_path / "videos", "a.mp4")
+    for name, target in {"b.mp4": "../elsewhere/c.mp4", "deep": tmp_path / "elsewhere" / "deep"}.items():
+        (tmp_path / "videos" / name).symlink_to(target)
+    (tmp_path / "way").symlink_to("videos")
+    for folder in ("videos", "way"):
+        assert list(find_videos(tmp_path / folder)) == ["a"]
+        assert f"{tmp_path / folder / 'b.mp4'} and 1 more: a link that leads out of the folder" in log.text
+    make(tmp_path / "hub", "blobs/123")
+    (tmp_path / "hub/snapshots/45/train").mkdir(parents=True)
+    (tmp_path / "hub/snapshots/45/train/e.mp4").symlink_to("../../../blobs/123")
+    (tmp_path / "hub/snapshots/45/train/f.mp4").symlink_to(tmp_path / "elsewhere/c.mp4")
+    for folder in ("hub/snapshots/45", "hub/snapshots/45/train"):
+        assert [path.name for path in find_videos(tmp_path / folder).values()] == ["e.mp4"]
+
+
+def test_what_is_no_file_becomes_a_row(tmp_path):
+    """A pipe that is called a video is not passed over in silence: describing it says what is wrong."""
+    os.mkfifo(tmp_path / "pipe.mp4")
+    assert list(find_videos(tmp_path)) == ["pipe"]
 
 
 def test_what_cannot_be_opened_ends_nothing_and_is_said(tmp_path, monkeypatch, log):
@@ -102,3 +128,36 @@ def test_folders_without_videos_are_named(tmp_path):
         find_videos(tmp_path)
     with pytest.raises(ValueError, match="is not a folder"):
         find_videos(tmp_path / "nothing")
+
+
+def test_a_list_names_videos_as_it_writes_them(tmp_path):
+    """From its own folder on; also what is not there, elsewhere, or listed twice."""
+    (tmp_path / "list.txt").write_text(f"a/b.mp4\n\n c.mkv \na/b.mp4\n{tmp_path}/d.mp4\n/else/where.mp4\n../up.mp4\n")
+    found = listed_videos(tmp_path / "list.txt")
+    assert list(found) == ["a/b", "c", "d", "else/where", "../up"]
+    assert found["a/b"] == tmp_path / "a" / "b.mp4" and str(found["else/where"]) == "/else/where.mp4"
+    (tmp_path / "empty.txt").write_text("\n")
+    with pytest.raises(ValueError, match="lists no video"):
+        listed_videos(tmp_path / "empty.txt")
+    with pytest.raises(ValueError, match="the list of videos cannot be read"):
+        listed_videos(tmp_path / "nowhere.txt")
+
+
+def test_videos_of_a_data_set(tmp_path):
+    make(tmp_path, "a/x.mp4", "a/b/y.mp4")
+    paths = [str(tmp_path / "a" / "b" / "y.mp4"), str(tmp_path / "a" / "x.mp4")]
+    data = Dataset.from_dict({"clip": paths}).cast_column("clip", Video())
+    assert dataset_videos(data, tmp_path / "out") == {"b/y": tmp_path / "a/b/y.mp4", "x": tmp_path / "a/x.mp4"}
+    assert not (tmp_path / "out").exists()
+    held = Dataset.from_dict({"clip": [{"bytes": b"one", "path": "v.webm"}, {"bytes": b"two", "path": None}]})
+    for _ in range(2):
+        found = dataset_videos(held.cast_column("clip", Video()), tmp_path / "out")
+        assert {name: path.read_bytes() for name, path in found.items()} == {
+            "000000_v": b"one",
+            "000001_video": b"two",
+        }
+    with pytest.raises(ValueError, match="no column of videos; its columns are text"):
+        dataset_videos(Dataset.from_dict({"text": ["a"]}), tmp_path)
+    gone = Dataset.from_dict({"clip": [str(tmp_path / "gone.mp4")]}).cast_column("clip", Video())
+    with pytest.raises(ValueError, match="Row 0 of the data set has neither the bytes nor the file"):
+        dataset_videos(gone, tmp_path)

@@ -242,6 +242,35 @@ def test_no_other_place_is_said_or_skipped():
     assert {(example["alignment_label"], example["masked"]) for example in examples_of(data)} == {(-100, True)}
 
 
+STOP = tiny_tokenizer().convert_tokens_to_ids(".")
+
+
+def test_fault_the_last_mask_is_a_full_stop():
+    """Every recognised sentence ends in a stop, so a model said "." to any mask at the end. A share of the texts now
+    ends in a word, joined ones too, whose inner stops stay; all else that is drawn stays as it is without."""
+    rows, options = cooking_rows(), {"mixture": BOTH, "max_joined": 3, "seed": 5}
+    kept = list(examples_of(dataset(rows, bare_share=0.0, **options), epochs=6))
+    some = list(examples_of(dataset(rows, **options), epochs=6))
+    bare = list(examples_of(dataset(rows, bare_share=1.0, **options), epochs=6))
+    assert all(words_of(example)[-1] == STOP for example in kept)
+    assert [words_of(example)[:-1] for example in kept] == [words_of(example) for example in bare]
+    assert any(STOP in words_of(example) for example in bare)
+    for example, original in zip(some, kept, strict=True):
+        assert words_of(example) in (words_of(original), words_of(original)[:-1])
+        assert video_of(example) == video_of(original)
+        assert all(example[name] == original[name] for name in ("alignment_label", "masked", "seed"))
+    share = np.mean([words_of(example)[-1] != STOP for example in some])
+    assert abs(share - 0.3) < 0.1
+
+
+def test_texts_of_stops_alone_stay():
+    """Nothing would be left of them."""
+    data = dataset([row("a", [("...", 0, 9)], 8)], mixture={"text": 1.0}, pairs=NO_PAIRS, bare_share=1.0)
+    assert [words_of(example) for example in examples_of(data)] == [[STOP] * 3]
+    with pytest.raises(ValueError, match="bare_share is 1.5; allowed is 0 to 1"):
+        dataset(cooking_rows(), bare_share=1.5)
+
+
 def test_bad_rows_and_options():
     """Rows with an error give no example; impossible options are named."""
     rows = [row("a", [("cut", 0.0, 3.0)], 4), row("b", [], 0, error="broken"), row("c", [], 3, 9)]

@@ -1,0 +1,1 @@
+../coco_captions.py
