@@ -10,7 +10,7 @@ its own with a deadline and a limit of memory; the networks are made up, the dec
 
 - `row`: it could be read, in whole or in part, without an error,
 - `error`: a row that says what is wrong,
-- `refused`: not opened at all, by name in the log (links out of the folder, and to nowhere),
+- `refused`: not opened at all, for a reason in the log (hidden, links out of the folder and to nowhere),
 - `held`, `hung`, `crashed`: a row that says how its process was ended,
 - `unforeseen`: a row with an exception that nobody has foreseen,
 - `lost` or `secret`: nothing tells of it, or its row holds what lies elsewhere. There must be none.
