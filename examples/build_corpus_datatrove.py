@@ -119,12 +119,9 @@ def main() -> None:
     if engine.engine == "slurm" and engine.partition is None:
         parser.error("--engine slurm needs --partition")
     complete_models(models)
-    try:
-        steps = make_steps(corpus, models)
-        tasks = corpus.tasks if corpus.tasks > 1 else count_tasks(steps["contents"].videos, corpus.shard_size)
-        {"local": run_here, "slurm": run_on_slurm}[engine.engine](steps, tasks, engine, corpus.output / "datatrove")
-    except ValueError as error:
-        sys.exit(f"Stopped: {error}")
+    steps = make_steps(corpus, models)
+    tasks = corpus.tasks if corpus.tasks > 1 else count_tasks(steps["contents"].videos, corpus.shard_size)
+    {"local": run_here, "slurm": run_on_slurm}[engine.engine](steps, tasks, engine, corpus.output / "datatrove")
 
 
 if __name__ == "__main__":

@@ -67,7 +67,7 @@ def test_tasks_that_share_it_make_the_whole(run, folder, tmp_path):
         for name in ("whole", "parts")
     )
     assert parts == whole and len(whole) == 8
-    with pytest.raises(SystemExit, match="There is no task 2 of 2"):
+    with pytest.raises(ValueError, match="There is no task 2 of 2"):
         run(*given, "--output", tmp_path / "parts", "--stage", "features", "--tasks", "2", "--task", "2")
 
 

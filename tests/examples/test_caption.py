@@ -56,7 +56,7 @@ def taught(tmp_path, fresh_accelerator, monkeypatch):
     rows = [one | {"codebook": processor.codebook.fingerprint} for one in rows]
     processor.save_pretrained(tmp_path / "model")
     tiny_model().save_pretrained(tmp_path / "model")
-    monkeypatch.setattr(caption.evaluate, "load", lambda path: Exact())
+    monkeypatch.setattr(caption, "load_metrics", lambda: [Exact()])
     sources = {"--corpus": save_rows(rows, tmp_path), "--truth": save_truth(cooking_truth(rows), tmp_path)}
     return ["--model", tmp_path / "model", "--test_corpus", sources["--corpus"], "--decoder_layers", 1] + [
         word for option in sources.items() for word in option

@@ -64,7 +64,7 @@ def features(world: World, folder: Path):
     yield "noise.parquet", b"PAR1" + bytes(1000) + b"\xff\xff\xff\x7fPAR1"
     yield from _tables(folder)
     if find_spec("h5py"):  # without it, one such file ends the work in a sentence
-        yield "noise.h5", b"\x89HDF\r\n\x1a\n" + bytes(range(256)) * 20
+        yield "noise_of_hdf.h5", b"\x89HDF\r\n\x1a\n" + bytes(range(256)) * 20
         yield from _hdf5(world, folder)
 
 
