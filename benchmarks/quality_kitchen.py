@@ -1,6 +1,6 @@
 """Does the recipe work, and which parts of it matter? On the kept rows of the kitchen, from a small text BERT.
 
-    python benchmarks/quality_kitchen.py                            # one seed of the recipe, some six minutes
+    python benchmarks/quality_kitchen.py                            # one seed of the recipe, some eight minutes
     python benchmarks/quality_kitchen.py --full --json FILE.json    # all seeds and variants, about two hours
     python benchmarks/quality_kitchen.py --smoke                    # two steps on few videos: shows that it runs
 
@@ -34,21 +34,25 @@ from kitchen.recipes import Step, narrate
 from kitchen.weights import weights_folder
 from pretrain import make_model, measure_alignment, start_accelerator
 from quality.runs import figures_of, mean_and_error, show
+from training.forecasting import STEPS, train_to_forecast
 from training.loop import Loop
 from training.material import Material, make_collator, make_examples
 from training.options import parse_options
 from transformers import BertModel
 
+from modeling_videobert import VideoBertForPreTraining
 from modeling_videobert.text_start_videobert import visual_rows
 from processing import VideoBertProcessor, VisualCodebook
 from processing.corpus import read_rows
 from processing.evaluation import evaluate_actions, evaluate_alignment, step_segments
 from processing.evaluation.counting import mutual_information_ranks, nearest_transcript_ranks
+from processing.evaluation.forecasting import forecast_figures
 from processing.evaluation.truth import ASKED
 from processing.training_data import row_segments
 
 ROOT = Path(__file__).resolve().parents[1]
-RECIPE, CURVE = "recipe", {"videos_10": 0.1, "videos_30": 0.3}
+RECIPE, FORECAST, CURVE = "recipe", "forecast", {"videos_10": 0.1, "videos_30": 0.3}
+WAYS = ("model", "markov2", "markov1", "copy_last", "unigram")
 # By name what is changed, as options of pretrain.py; an empty one changes rows or weights, see below.
 ABLATIONS = {
     "no_video_text": ["--mixture", "0.5", "0.5", "0"],
@@ -183,6 +187,18 @@ def measure(name, changes, seed, folder, material, text_model):
     return {key: value for key, value in figures.items() if isinstance(value, (int, float, type(None)))}
 
 
+def measure_forecasts(model_folder, material, steps):
+    """What a model of the recipe expects next, after it was asked for that; beside Markov chains on the same rows."""
+    model = VideoBertForPreTraining.from_pretrained(model_folder)
+    train_to_forecast(model, material.processor, material.train_rows, steps)
+    found = forecast_figures(model, material.processor, material.train_rows, material.test_rows)
+    figures = {"forecast_top1": found["forecast_top1"], "markov2_top1": found["forecast_markov2"]}
+    for horizon, ways in found["forecast"].items():
+        figures |= {f"{way}_{horizon}": ways[way]["top1"] for way in (*WAYS, "gain") if way in ways}
+        figures[f"gain_{horizon}_se"] = ways["gain"]["top1_se"]
+    return figures
+
+
 def count_only(material, segments, trailing_seconds):
     """The two answers that need no network."""
     heard = [part._asdict() for row in material.train_rows for part in row_segments(row, trailing_seconds)]
@@ -197,11 +213,12 @@ def count_only(material, segments, trailing_seconds):
 def plan_runs(full, seeds):
     """Name, options and seed of each run, what is most wanted first."""
     if not full:
-        return [(RECIPE, [], 0)]
+        return [(RECIPE, [], 0), (FORECAST, [], 0)]
     curve = [(name, [], seed) for seed in range(seeds) for name in CURVE]
     variants = [(name, changes, 0) for name, changes in (ABLATIONS | HARD).items()]
     first = [(RECIPE, [], seed) for seed in range(seeds)] + curve[: len(CURVE)]
-    return first + variants + curve[len(CURVE) :]
+    forecasts = [(FORECAST, [], seed) for seed in range(seeds)]
+    return first + forecasts + variants + curve[len(CURVE) :]
 
 
 def collect(found):
@@ -229,6 +246,8 @@ def collect(found):
         for percent, name in curve
         if name in found
     ]
+    for key in ("forecast_top1", "markov2_top1"):
+        figures[key] = mean_and_error([one[key] for one in found.get(FORECAST, ())])[0]
     figures["seeds"] = len(recipe)
     figures["runs"] = found
     return figures
@@ -261,6 +280,8 @@ def tables(found):
     ]
     lines += ["|---" * 8 + "|"]
     for name, figures in found.items():
+        if name == FORECAST:
+            continue
         keys = [f"{pre}{asked}_top1" for pre in ("", "unseen_") for asked in ASKED]
         cells = [show([one.get(key) for one in figures]) for key in keys]
         kinds = ("other_video", "same_video")
@@ -296,7 +317,7 @@ def draw(found, path):
         )
     axes[1].set(title="by share of the training videos, %", xlabel="videos, %", ylim=(0, 102))
     axes[1].legend()
-    order = [name for name in found if name not in CURVE][::-1]
+    order = [name for name in found if name not in (FORECAST, *CURVE)][::-1]
     for place, key in enumerate(("verb_top1", "object_top1", "alignment_auc")):
         values = [100 * mean_and_error([one.get(key) for one in found[name]])[0] for name in order]
         axes[2].barh(np.arange(len(order)) + 0.26 * place, values, 0.24, label=key)
@@ -329,6 +350,10 @@ def main():
     for number, (name, changes, seed) in enumerate(runs):
 
         def work(place, name=name, changes=changes, seed=seed):
+            if name == FORECAST:
+                return measure_forecasts(
+                    args.runs / f"{RECIPE}_{seed}" / "model", material, 2 if args.smoke else STEPS
+                )
             return measure(name, changes + steps, seed, place, material, text_model)
 
         found.setdefault(name, []).append(figures_of(args.runs, name, seed, work, len(runs) - number - 1))

@@ -202,7 +202,8 @@ def _product_matrix(examples: Sequence[Mapping], columns: Mapping[tuple[int, int
     for number, example in enumerate(examples):
         found = [columns[product] for product in _products(example) if product in columns]
         places += [(number, column) for column in found]
-        values += [1 / math.sqrt(len(found))] * len(found)
+        # An example of which training knows no pair has none.
+        values += [1 / math.sqrt(len(found))] * len(found) if found else []
     indices = torch.tensor(places, dtype=torch.long).reshape(-1, 2).T
     shape = len(examples), max(1, len(columns))
     return torch.sparse_coo_tensor(indices, torch.tensor(values), shape, check_invariants=True).coalesce()

@@ -19,6 +19,7 @@ RUNS = {
     # The other two parts start processes only to measure their memory.
     "codebook": (["--parts", "small", "assign"], ["fit_vs_minibatch", "inertia_vs_kmeans", "assign_vs_flat"]),
     "media": ([], ["read_vs_best_peer", "rss_ratio_2h_10min", "i3d_matmul_share", "i3d_vs_plain"]),
+    "quality_kitchen": ([], ["object_top1", "pmi_verb", "auc_other_video", "forecast_top1", "markov2_top1"]),
     "pretraining_step": ([], ["loss_difference", "matmul_share", "memory_ratio"]),
     "search": ([], ["query_ms", "speed_vs_exhaustive", "recall_vs_exhaustive", "rss_growth"]),
 }

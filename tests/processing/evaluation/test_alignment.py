@@ -108,6 +108,14 @@ def test_regression_learns_which_words_meet_which_tokens():
     )
 
 
+def test_regression_of_what_training_never_showed():
+    """Words and visual ids that training never saw together divided by nothing; they say nothing, all alike."""
+    known = [{"input_ids": [5, 60], "token_type_ids": [0, 1], "alignment_label": label} for label in (0, 1)]
+    strange = [{"input_ids": [7, 71], "token_type_ids": [0, 1]}, {"input_ids": [8, 72], "token_type_ids": [0, 1]}]
+    first, second = product_regression(known, strange)
+    assert first == second
+
+
 def test_all_figures_are_there(model):
     """A model that knows nothing is near chance; the headline is the worse of the two kinds."""
     figures = evaluate_alignment(model, tiny_processor(), cooking_rows(12), cooking_rows(24))
