@@ -274,6 +274,10 @@ def tables(found):
     for score, title in scores.items():
         cells = [[one.get(f"{score}_auc_{kind}") for one in recipe] for kind in ("other_video", "same_video")]
         lines.append(f"| {title} | " + " | ".join(show(cell, 1, 3) for cell in cells) + " |")
+    lines += ["", "| the right visual token, clips ahead | 1 | 2 | 4 | 8 |", "|---" * 5 + "|"]
+    for way in WAYS:
+        cells = [show([one.get(f"{way}_{horizon}") for one in found.get(FORECAST, ())]) for horizon in (1, 2, 4, 8)]
+        lines.append(f"| {way} | " + " | ".join(cells) + " |")
     lines += [
         "",
         "| variant | seeds | verb top-1 | object top-1 | unseen verb | unseen object | AUC other | AUC same |",
