@@ -52,6 +52,7 @@ from modeling_videobert import VideoBertForPreTraining
 from processing import VideoBertProcessor
 from processing.codebook import fit_codebook
 from processing.evaluation import evaluate_alignment
+from processing.evaluation.actions import mask_logits
 from processing.evaluation.alignment import area_under_curve
 from processing.evaluation.controls import other_videos
 
@@ -175,19 +176,9 @@ def read_first(cooking, folder, steps):
     return folder
 
 
-@torch.inference_mode()
 def mask_scores(model, processor, prompt, visual_ids, words):
     """Log-probabilities of words at the masks of a prompt, `(steps, masks, words)`."""
-    model.eval()
-    scores = []
-    for start in range(0, len(visual_ids), 64):
-        part = [list(ids) for ids in visual_ids[start : start + 64]]
-        inputs = processor([prompt] * len(part), part)
-        masked = inputs["input_ids"] == processor.tokenizer.mask_token_id
-        hidden_states = model.base_model(**inputs).last_hidden_state[masked]
-        logits = model.cloze_head(hidden_states)[:, : model.config.text_vocab_size].float().log_softmax(-1)
-        scores.append(logits[:, words].reshape(len(part), -1, len(words)))
-    return torch.cat(scores)
+    return torch.cat([found[..., words] for found in mask_logits(model, processor, visual_ids, 64, prompt)])
 
 
 def thing_scores(model, cooking, visual_ids):

@@ -47,7 +47,6 @@ from processing.evaluation.protocols import (
     CAVEATS,
     PUBLISHED,
     Source,
-    evaluate_named_steps,
     gather_source,
     label_captions,
     localise_steps,
@@ -91,7 +90,9 @@ def measure_actions(model, processor, source: Source, phrases, args) -> dict:
     labelled = [step for step in source.segments if step["verb"] and step["object"]]
     tested, trained = part_of(labelled, TESTED), part_of(labelled, TRAINED)
     unlabelled = len(part_of(source.segments, TESTED)) - len(tested)
-    return evaluate_named_steps(model, processor, tested, trained, args.batch_size) | {"num_unlabelled": unlabelled}
+    return actions.evaluate_actions(model, processor, tested, args.batch_size, trained) | {
+        "num_unlabelled": unlabelled
+    }
 
 
 def measure_captions(model, processor, source: Source, phrases, args) -> dict:

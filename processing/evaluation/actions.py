@@ -15,6 +15,7 @@ import torch
 
 from ..fill_mask_videobert import mask_log_probabilities, plan_questions, score_words, word_pieces
 from .controls import MISS, other_videos, rank_words, token_probe_ranks
+from .intervals import share_with_interval
 from .truth import ASKED
 
 TEMPLATE = "now let me show you how to [MASK] the [MASK]."
@@ -194,11 +195,12 @@ def evaluate_actions(
         `dict`: `{verb,object,action}_top{1,5}`, among all words unless it is said otherwise, with the suffixes `""`
         (true video), `_shuffled` (visual tokens of another video, which may by chance show the same), `_prior` (words
         alone), `_multi_piece` (those of several WordPieces), `_unseen_pairs` and `_prior_unseen_pairs` (steps whose
-        verb and object no training video shows together), `_closed` and `_prior_closed` (among the classes), `_chance`
-        (1 and 5 of the classes) and `_token_probe`, each with its binomial standard error `…_se`; `multi_piece_top1`
-        over verbs and objects together; `phrase_top1`, the whole deed asked as one answer ("cut the lemon") among
-        those that occur; and `num_segments`, `num_unseen_pairs`, `num_multi_piece`. `None` where a figure cannot be
-        had: shuffled with one video only, the probe and unseen pairs without `train_segments`.
+        verb and object no training video shows together), `_closed` and `_prior_closed` (among the classes),
+        `_chance` (1 and 5 of the classes) and `_token_probe`, each with its binomial standard error `…_se` and, where
+        all segments count, the ends of its interval over videos, `…_low` and `…_high`; `multi_piece_top1` over verbs
+        and objects together; `phrase_top1`, the whole deed asked as one answer ("cut the lemon") among those that
+        occur; and `num_segments`, `num_unseen_pairs`, `num_multi_piece`. `None` where a figure cannot be had:
+        shuffled with one video only, the probe and unseen pairs without `train_segments`.
 
     Raises:
         ValueError: There are no segments, or a list of words is empty.
@@ -209,7 +211,8 @@ def evaluate_actions(
     classes = {asked: sorted({one[asked] for one in known}) for asked in ASKED} | dict(lists or {})
     truth = [[segment[asked] for segment in segments] for asked in ASKED]
     own = [segment["visual_ids"] for segment in segments]
-    order = other_videos([segment["video_id"] for segment in segments])
+    videos = [segment["video_id"] for segment in segments]
+    order = other_videos(videos)
     shown = {"": own, "_prior": [[]] * len(own)}
     if order is not None:
         shown["_shuffled"] = [own[place] for place in order]
@@ -236,6 +239,9 @@ def evaluate_actions(
                     share, se = min(1.0, top ** (1 + (counted == "action")) / every), 0.0
                 results[f"{counted}_top{top}{condition}"] = share
                 results[f"{counted}_top{top}{condition}_se"] = se
+                if condition in ranks:
+                    found = share_with_interval(of_condition[condition] <= top, videos)
+                    results |= {f"{counted}_top{top}{condition}_{end}": found[end] for end in ("low", "high")}
     pooled = np.concatenate([ranks[""][asked][several[asked]] for asked in ASKED])
     results["multi_piece_top1"], results["num_multi_piece"] = share_within(pooled, 1)[0], len(pooled)
     results["num_unseen_pairs"] = None if unseen is None else int(unseen.sum())

@@ -19,6 +19,7 @@ import numpy as np
 
 from ..captioning_videobert import write_captions
 from .controls import other_videos
+from .counting import bag_likeness
 from .truth import ASKED, step_segments
 
 MODES = ("micro", "macro", "paragraph")
@@ -80,8 +81,7 @@ def caption_steps(rows: Iterable[Mapping], truth: Mapping[str, Sequence[Mapping]
 def nearest_captions(pairs: Sequence, visual_ids: Sequence[Sequence[int]]) -> list[str]:
     """For each of N videos the sentence of the pair whose visual tokens are most like its own.
 
-    Bags of visual tokens are compared by the cosine of their counts, each weighted by log(pairs / pairs that have the
-    token). Of equals the first pair is taken.
+    Bags of visual tokens are compared as in [`bag_likeness`]; of equals the first pair is taken.
 
     Args:
         pairs (`Sequence[Segment]`):
@@ -89,22 +89,8 @@ def nearest_captions(pairs: Sequence, visual_ids: Sequence[Sequence[int]]) -> li
         visual_ids (`Sequence[Sequence[int]]`):
             One list a video.
     """
-    columns = {token: place for place, token in enumerate(sorted({i for pair in pairs for i in pair.visual_ids}))}
-    known = _count_tokens([pair.visual_ids for pair in pairs], columns)
-    rarity = np.log(len(pairs) / (known > 0).sum(axis=0))
-    weighted = known * rarity
-    weighted /= np.maximum(np.linalg.norm(weighted, axis=1, keepdims=True), 1e-12)
-    asked = _count_tokens(visual_ids, columns) * rarity
-    return [pairs[int(place)].text for place in (asked @ weighted.T).argmax(axis=1)]
-
-
-def _count_tokens(visual_ids, columns) -> np.ndarray:
-    bags = np.zeros((len(visual_ids), len(columns)))
-    for number, ids in enumerate(visual_ids):
-        for token in ids:
-            if token in columns:
-                bags[number, columns[token]] += 1
-    return bags
+    likeness = bag_likeness(visual_ids, [pair.visual_ids for pair in pairs])
+    return [pairs[int(place)].text for place in likeness.argmax(axis=1)]
 
 
 def score_captions(

@@ -4,8 +4,7 @@ said over the most similar clips."""
 from __future__ import annotations
 
 import re
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 
 import numpy as np
 
@@ -54,7 +53,7 @@ def mutual_information_ranks(
 def nearest_transcript_ranks(train: Sequence[Mapping], test: Sequence[Mapping], asked: str) -> np.ndarray:
     """Ranks of the true words by what was said over the training segments with the most similar visual ids.
 
-    Similarity is the cosine of bags of visual ids, those that are in few segments weighing more.
+    Similarity is that of [`bag_likeness`].
 
     Args:
         train (`Sequence[Mapping]`):
@@ -70,12 +69,9 @@ def nearest_transcript_ranks(train: Sequence[Mapping], test: Sequence[Mapping], 
     """
     words = sorted({segment[asked] for segment in test})
     named = [next((word for word in spoken_words(one["text"]) if word in words), None) for one in train]
-    seen = Counter(visual for one in train for visual in set(one["visual_ids"]))
-    columns = {visual: place for place, visual in enumerate(seen)}
-    weights = np.log(len(train) / np.array(list(seen.values()))) + 1e-6
-    known, asked_for = (_weighted_bags(segments, columns, weights) for segments in (train, test))
+    likeness = bag_likeness([one["visual_ids"] for one in test], [one["visual_ids"] for one in train])
     ranks = np.full(len(test), MISS)
-    for number, order in enumerate(np.argsort(-(asked_for @ known.T), axis=1, kind="stable")):
+    for number, order in enumerate(np.argsort(-likeness, axis=1, kind="stable")):
         answers = list(dict.fromkeys(named[place] for place in order if named[place]))
         if test[number][asked] in answers:
             ranks[number] = 1 + answers.index(test[number][asked])
@@ -87,10 +83,27 @@ def spoken_words(text: str) -> list[str]:
     return re.findall(r"\w+", text.lower())
 
 
-def _weighted_bags(segments: Sequence[Mapping], columns: Mapping[int, int], weights: np.ndarray) -> np.ndarray:
-    bags = np.zeros((len(segments), len(columns)))
-    for number, segment in enumerate(segments):
-        for visual in segment["visual_ids"]:
-            if visual in columns:
-                bags[number, columns[visual]] += weights[columns[visual]]
-    return bags / np.maximum(np.linalg.norm(bags, axis=1, keepdims=True), 1e-9)
+def bag_likeness(asked: Sequence[Sequence[Hashable]], known: Sequence[Sequence[Hashable]]) -> np.ndarray:
+    """How alike bags of things, such as words or visual ids, are: the cosine of their counts, each weighted by
+    log(known bags / known bags that hold it).
+
+    Args:
+        asked (`Sequence[Sequence]`):
+            N bags; what no known bag holds does not count.
+        known (`Sequence[Sequence]`):
+            M bags.
+
+    Returns:
+        `np.ndarray` of shape (N, M): 0 where nothing is in common.
+    """
+    columns = {thing: place for place, thing in enumerate(dict.fromkeys(thing for bag in known for thing in bag))}
+    counts = [np.zeros((len(bags), len(columns))) for bags in (asked, known)]
+    for table, bags in zip(counts, (asked, known), strict=True):
+        for line, bag in zip(table, bags, strict=True):
+            for thing in bag:
+                if thing in columns:
+                    line[columns[thing]] += 1
+    rarity = np.log(len(known) / np.maximum((counts[1] > 0).sum(axis=0), 1))
+    asked_for, others = (table * rarity for table in counts)
+    lengths = [np.maximum(np.linalg.norm(one, axis=1, keepdims=True), 1e-12) for one in (asked_for, others)]
+    return (asked_for / lengths[0]) @ (others / lengths[1]).T

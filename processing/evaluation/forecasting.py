@@ -16,6 +16,7 @@ import torch
 
 from ..forecasting_videobert import HORIZONS, future_scores
 from .controls import rank_words
+from .intervals import bootstrap_se
 
 # So many clips must have been seen before anything is asked: the longest control looks back on as many.
 ORDER = 2
@@ -155,31 +156,6 @@ def judge_scores(scores: torch.Tensor, targets: torch.Tensor, branch: int | None
         sums = scores.double().exp().unflatten(1, (-1, branch)).sum(dim=2)
         figures[2] = (rank_words(sums, targets // branch) <= 1).double()
     return torch.stack([figure.double() for figure in figures], dim=1).numpy()
-
-
-def bootstrap_se(values: np.ndarray, videos: Sequence[str], draws: int = 1000, seed: int = 0) -> np.ndarray:
-    """The standard error of a mean over places, where whole videos are drawn anew.
-
-    Args:
-        values (`np.ndarray` of shape (N, …)):
-            One value, or several, a place.
-        videos (`Sequence[str]`):
-            The video of each place.
-        draws (`int`, *optional*, defaults to 1000):
-            How often as many videos are drawn, with putting back.
-        seed (`int`, *optional*, defaults to 0):
-            Of the draws.
-
-    Returns:
-        `np.ndarray` of shape (…).
-    """
-    names, numbers = np.unique(np.asarray(videos), return_inverse=True)
-    sums = np.zeros((len(names), *values.shape[1:]))
-    np.add.at(sums, numbers, values)
-    sizes = np.bincount(numbers)
-    chosen = np.random.default_rng(seed).integers(len(names), size=(draws, len(names)))
-    means = [sums[one].sum(axis=0) / sizes[one].sum() for one in chosen]
-    return np.std(means, axis=0)
 
 
 def evaluate_forecasting(

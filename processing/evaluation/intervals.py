@@ -29,9 +29,8 @@ def video_interval(
     """
     if num_videos < 2:
         return None
-    rng = np.random.default_rng(seed)
-    draws = rng.multinomial(num_videos, np.full(num_videos, 1 / num_videos), size=DRAWS)
-    low, high = np.nanpercentile([statistic(times) for times in draws], PERCENTILES)
+    drawn = draw_videos(num_videos, DRAWS, seed)
+    low, high = np.nanpercentile([statistic(times) for times in drawn], PERCENTILES)
     return float(low), float(high)
 
 
@@ -52,3 +51,32 @@ def share_with_interval(hits: Sequence[bool] | np.ndarray, video_ids: Sequence[s
     interval = video_interval(lambda times: (times @ right) / (times @ all_of), len(all_of))
     low, high = interval or (None, None)
     return {"share": float(np.mean(np.asarray(hits, dtype=float))), "low": low, "high": high}
+
+
+def bootstrap_se(values: np.ndarray, videos: Sequence[str], draws: int = DRAWS, seed: int = 0) -> np.ndarray:
+    """The standard error of a mean over places.
+
+    Args:
+        values (`np.ndarray` of shape (N, …)):
+            One value, or several, a place.
+        videos (`Sequence[str]`):
+            The video of each place.
+        draws (`int`, *optional*, defaults to `DRAWS`):
+            How often as many videos are drawn.
+        seed (`int`, *optional*, defaults to 0):
+            Of the draws.
+
+    Returns:
+        `np.ndarray` of shape (…).
+    """
+    names, numbers = np.unique(np.asarray(videos), return_inverse=True)
+    sums = np.zeros((len(names), *values.shape[1:]))
+    np.add.at(sums, numbers, values)
+    drawn, sizes = draw_videos(len(names), draws, seed), np.bincount(numbers)
+    return np.std([np.tensordot(times, sums, 1) / (times @ sizes) for times in drawn], axis=0)
+
+
+def draw_videos(num_videos: int, draws: int, seed: int) -> np.ndarray:
+    """How often each video is drawn where as many as there are are drawn with putting back, (draws, num_videos)."""
+    chosen = np.random.default_rng(seed).integers(num_videos, size=(draws, num_videos))
+    return np.stack([np.bincount(one, minlength=num_videos) for one in chosen])

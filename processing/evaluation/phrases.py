@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-import torch
 
 from .actions import mask_logits
 from .controls import MISS, other_videos, token_probe_ranks
@@ -58,7 +57,7 @@ def phrase_scores(model, processor, visual_ids: Sequence[Sequence[int]], phrases
     """
     places, scores = phrase_places(processor, phrases), []
     for logits in mask_logits(model, processor, visual_ids, batch_size):
-        found = torch.log_softmax(logits, dim=-1).cpu().numpy()
+        found = logits.cpu().numpy()
         parts = [found[:, 0, verb].mean(1) + found[:, 1, others].mean(1) for verb, others in places]
         scores.append(np.stack(parts, axis=1))
     return np.concatenate(scores) if scores else np.zeros((0, len(phrases)))

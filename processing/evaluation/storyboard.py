@@ -7,7 +7,6 @@ to steps with the same verb and object?
 from __future__ import annotations
 
 import math
-import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -15,7 +14,8 @@ import numpy as np
 import torch
 
 from ..sequence_videobert import joint_sequence, sequence_ids
-from .forecasting import bootstrap_se
+from .counting import bag_likeness, spoken_words
+from .intervals import bootstrap_se
 from .truth import ASKED, step_segments
 
 # Clips imagined for a step, in how many rounds, and how much more the words count than they do by themselves.
@@ -192,7 +192,7 @@ def score_strip(strip: Sequence[int], step: Mapping, clusters: Mapping[int, Mapp
 
 
 def nearest_texts(texts: Sequence[str], others: Sequence[str]) -> list[int]:
-    """For each text the place of the other that is most like it: cosine of tf-idf, of equals the first.
+    """For each text the place of the other that is most like it: as of [`bag_likeness`], of equals the first.
 
     Args:
         texts (`Sequence[str]`):
@@ -203,22 +203,8 @@ def nearest_texts(texts: Sequence[str], others: Sequence[str]) -> list[int]:
     Returns:
         `list[int]`
     """
-    words = [re.findall(r"\w+", text.lower()) for text in others]
-    seen = Counter(word for one in words for word in set(one))
-    columns = {word: place for place, word in enumerate(sorted(seen))}
-    idf = np.array([math.log((1 + len(others)) / (1 + seen[word])) + 1 for word in columns])
-
-    def vectors(lists):
-        counts = np.zeros((len(lists), len(columns)))
-        for line, one in zip(counts, lists, strict=True):
-            for word in one:
-                if word in columns:
-                    line[columns[word]] += 1
-        weighted = counts * idf
-        return weighted / np.maximum(np.linalg.norm(weighted, axis=1, keepdims=True), 1e-12)
-
-    asked = vectors([re.findall(r"\w+", text.lower()) for text in texts])
-    return (asked @ vectors(words).T).argmax(axis=1).tolist()
+    asked, known = ([spoken_words(text) for text in some] for some in (texts, others))
+    return bag_likeness(asked, known).argmax(axis=1).tolist()
 
 
 def evaluate_storyboard(

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 from accelerate.utils import tqdm
 
 from ..evaluation.controls import other_videos
+from ..evaluation.counting import spoken_words
 from ..evaluation.intervals import share_with_interval
 from ..evaluation.retrieval import TOPS, rank_of, summarise_ranks
 from .embedding import known_words, moment_embeddings, text_embeddings
@@ -160,5 +160,5 @@ def step_retrieval_figures(model, processor, steps: Sequence[Mapping]) -> dict[s
 
 def names_each(text: str, groups: Sequence[Collection[str]]) -> bool:
     """Whether a text names a word of each group."""
-    named = set(re.findall(r"[^\W_]+", text.lower()))
+    named = set(spoken_words(text))
     return all(not named.isdisjoint(group) for group in groups)

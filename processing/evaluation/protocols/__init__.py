@@ -3,7 +3,6 @@
 from .coin import read_coin
 from .crosstask import read_crosstask
 from .localisation import localise_steps
-from .naming import evaluate_named_steps
 from .published import CAVEATS, PUBLISHED, Published
 from .sources import Source, gather_source, write_missing
 from .table import protocol_table
@@ -14,7 +13,6 @@ __all__ = [
     "PUBLISHED",
     "Published",
     "Source",
-    "evaluate_named_steps",
     "gather_source",
     "label_captions",
     "localise_steps",

@@ -377,7 +377,12 @@ def test_command_line(tmp_path, monkeypatch, capsys):
     names = [f"{one}_top{top}{suffix}" for one in counted for top in (1, 5) for suffix in suffixes]
     others = {"num_segments", "num_unseen_pairs", "num_multi_piece", "multi_piece_top1", "phrase_top1", "templates"}
     others |= {f"template_{name}" for name in ("mean", "min", "max", "spread")}
-    assert set(results) == {*others, *names, *(f"{name}_se" for name in names)}
+    whole = ("", "_shuffled", "_prior", "_closed", "_prior_closed", "_token_probe")
+    sure = {f"{one}_top{top}{end}" for one in counted for top in (1, 5) for end in whole} & set(names)
+    ends = {f"{name}_{end}" for name in sure for end in ("low", "high")}
+    assert set(results) == {*others, *names, *ends, *(f"{name}_se" for name in names)}
+    # Intervals are those of videos, around the share.
+    assert all(results[f"{name}_low"] <= results[name] <= results[f"{name}_high"] for name in sure)
     # Every verb and object has a token of its own in these rows, which the probe has seen.
     assert results["verb_top1_token_probe"] > 0.9 and results["object_top1_token_probe"] > 0.9
     assert results["verb_top1_chance"] == 1 / len(VERBS) and results["object_top1_chance"] == 1 / len(OBJECTS)

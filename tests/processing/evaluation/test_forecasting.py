@@ -14,12 +14,12 @@ from modeling_videobert import VideoBertConfig, VideoBertForPreTraining
 from processing.evaluation import evaluate_forecasting, forecast_figures, forecast_table
 from processing.evaluation.forecasting import (
     MarkovChain,
-    bootstrap_se,
     fit_markov,
     forecast_places,
     judge_scores,
     top_branch,
 )
+from processing.evaluation.intervals import bootstrap_se
 from processing.forecasting_videobert import forecast, future_scores, tell_forecast
 
 
