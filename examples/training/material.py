@@ -20,6 +20,7 @@ from processing.corpus import (
     read_rows,
 )
 from processing.corpus.features import feature_subtitles
+from processing.corpus.held import HeldVideo
 from processing.evaluation import read_truth
 from processing.training_data import REGIMES, AlignmentPairs, SegmentDataset, VideoBertDataCollator
 
@@ -125,6 +126,10 @@ def subtitles_of(videos: Mapping, models: ModelOptions, find: Callable | None = 
     if models.subtitles == "none":
         return None
     source = None if models.subtitles in (None, "beside") else models.subtitles
+    held = [name for name, video in videos.items() if isinstance(video, HeldVideo)]  # beside them there are no files
+    videos = {**videos, **{name: Path(f"{name}.mp4") for name in held}}
+    if source is None:
+        videos = {name: video for name, video in videos.items() if name not in {*held}}
     written = "en" if models.asr_task == "translate" else models.language or "en"
     return (find or find_subtitles)(videos, source, written)
 
