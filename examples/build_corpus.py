@@ -12,6 +12,7 @@ bytes it may hold itself; or one on the Hub, which is streamed: a video is on th
     python examples/build_corpus.py --videos list.txt --output runs/corpus
     python examples/build_corpus.py --dataset saved_data_set/ --output runs/corpus
     python examples/build_corpus.py --dataset owner/name --split train --revision main --output runs/corpus
+    python examples/build_corpus.py --dataset owner/name --captions_column sentences --output runs/corpus
 
 One stage alone: describing, on another machine say; the fit of the codebook; the rows, here with a codebook of
 `fit_codebook.py`. Remove OUTPUT/codebook to fit another one there:
@@ -84,6 +85,7 @@ class CorpusOptions:
     dataset_config: str | None = option(None, "which configuration, where there are several")
     revision: str | None = option(None, "branch, tag or commit")
     video_column: str | None = option(None, "of --dataset; default: the first of videos")
+    captions_column: str | None = option(None, "of --dataset; what is said, as lists of text, start and end")
     stage: Literal["all", "contents", "features", "finish", "codebook", "rows"] = option(
         "all", "what is done; the last two need no videos"
     )
@@ -105,8 +107,8 @@ def videos_of(options: CorpusOptions) -> dict[str, Path]:
         return find_videos(options.videos) if options.videos.is_dir() else listed_videos(options.videos)
     folder, column = (options.output / "features").absolute(), options.video_column
     if (Path(options.dataset) / "dataset_info.json").is_file():
-        return dataset_videos(datasets.load_from_disk(options.dataset), folder, column)
-    given = (options.split, column, options.dataset_config, options.revision)
+        return dataset_videos(datasets.load_from_disk(options.dataset), folder, column, options.captions_column)
+    given = (options.split, column, options.dataset_config, options.revision, options.captions_column)
     return streamed_videos(options.dataset, folder, *given)
 
 

@@ -25,8 +25,9 @@ AGAIN = "Run the same command again to go on where it stopped."
 
 @contextmanager
 def end_in_a_sentence(go_on: str = AGAIN) -> Iterator[None]:
-    """Ends the program with one sentence on Ctrl-C (or a `KeyboardInterrupt` of another signal), a full disk and missing
-    permission, where our own code refuses what it was given, and where there is no model. All else goes through.
+    """Ends the program with one sentence on Ctrl-C (or a `KeyboardInterrupt` that names another signal), on a full
+    disk and missing permission, where our own code refuses what it was given, and where there is no model. All else
+    goes through.
 
     Args:
         go_on (`str`, *optional*, defaults to `AGAIN`):

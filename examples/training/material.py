@@ -126,12 +126,13 @@ def subtitles_of(videos: Mapping, models: ModelOptions, find: Callable | None = 
     if models.subtitles == "none":
         return None
     source = None if models.subtitles in (None, "beside") else models.subtitles
-    held = [name for name, video in videos.items() if isinstance(video, HeldVideo)]  # beside them there are no files
-    videos = {**videos, **{name: Path(f"{name}.mp4") for name in held}}
-    if source is None:
-        videos = {name: video for name, video in videos.items() if name not in {*held}}
     written = "en" if models.asr_task == "translate" else models.language or "en"
-    return (find or find_subtitles)(videos, source, written)
+    held = {name: video for name, video in videos.items() if isinstance(video, HeldVideo)}
+    files = {name: video for name, video in videos.items() if name not in held}
+    if source is not None:  # by names, for beside what lies in a data set there are no files
+        return (find or find_subtitles)({**files, **{name: Path(f"{name}.mp4") for name in held}}, source, written)
+    told = {name: video.captions for name, video in held.items() if video.captions is not None}
+    return told | (find or find_subtitles)(files, source, written)
 
 
 def make_examples(options: Options, material: Material, config) -> tuple[SegmentDataset, SegmentDataset]:

@@ -190,7 +190,7 @@ def digest_of_subtitles(source: object, video_id: str) -> str | None:
             source = own_captions(source, video_id)
         except (OSError, ValueError):
             return None
-    return hashlib.sha256(json.dumps(source).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(source, default=repr).encode()).hexdigest()
 
 
 def gone(videos: Iterable[str | PathLike | HeldVideo]) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import tarfile
 import uuid
@@ -37,7 +38,9 @@ ROWS = 100  # of a data set on disk, looked at together
 HEADS = 2**16  # bytes of a request for a head in an archive
 
 
-def dataset_videos(data: Dataset, folder: str | PathLike, column: str | None = None) -> dict[str, Path | HeldVideo]:
+def dataset_videos(
+    data: Dataset, folder: str | PathLike, column: str | None = None, captions: str | None = None
+) -> dict[str, Path | HeldVideo]:
     """The videos of a data set on disk with a column of the type `datasets.Video`.
 
     Args:
@@ -48,6 +51,8 @@ def dataset_videos(data: Dataset, folder: str | PathLike, column: str | None = N
             where they lie.
         column (`str`, *optional*):
             The column; by default the first of that type.
+        captions (`str`, *optional*):
+            A column of what is said: lists of `{"text", "start", "end"}`. It counts for videos whose bytes are there.
 
     Returns:
         `dict`: Video by video id: of a file, its path below the folder that holds them all; of others, the row's
@@ -56,33 +61,46 @@ def dataset_videos(data: Dataset, folder: str | PathLike, column: str | None = N
     Raises:
         `ValueError`: There is no such column, or no row.
     """
-    column = video_column(data.features, column)
-    data = data.select_columns(column).cast_column(column, Video(decode=False))
-    files = [stamp_of(file["filename"]) for file in data.cache_files]
-    stamp, videos = "+".join(map(str, files)) or uuid.uuid4().hex, []
-    for number, (path, is_held) in enumerate(table_rows(data, column)):
+    column, folder, videos = video_column(data.features, column), Path(folder), []
+    said = [video_column(data.features, captions)] if captions else []
+    data = data.select_columns([column, *said]).cast_column(column, Video(decode=False))
+    bare = data.select_columns(column)
+    stamps = [stamp_of(file["filename"]) for file in data.cache_files] or uuid.uuid4().hex  # in memory, of today
+    stamp = hashlib.sha256(repr(stamps).encode()).hexdigest()[:16]
+    for number, (path, is_held, sentences) in enumerate(table_rows(data, column, captions)):
         if path and not is_held:
             videos.append(Path(path))
         else:
-            videos.append(TableVideo(numbered(number, path), f"{stamp}-{number}", Path(folder), data, number))
+            held = TableVideo(numbered(number, path), f"{stamp}-{number}", folder, bare, number)
+            videos.append(with_captions(held, sentences))
     if not videos:
         raise ValueError("The data set has no rows; at least one is needed.")
-    files = [video.parent for video in videos if isinstance(video, Path)]
-    top = Path(os.path.commonpath(files or ["."]))
+    top = Path(os.path.commonpath([video.parent for video in videos if isinstance(video, Path)] or ["."]))
     placed = {top / video.name if isinstance(video, HeldVideo) else video: video for video in videos}
     return {name: placed[path] for name, path in named_videos(top, [*placed]).items()}
 
 
-def table_rows(data: Dataset, column: str) -> Iterator[tuple[str | None, bool]]:
-    """Of each row the path, and whether the video's bytes are there, which are not read."""
+def table_rows(data: Dataset, column: str, captions: str | None) -> Iterator[tuple[str | None, bool, object]]:
+    """Of each row the path, whether the video's bytes are there, which are not read, and what is said."""
     for table in data.with_format("arrow").iter(ROWS):
         videos = table[column]
         held = pc.is_valid(pc.struct_field(videos, "bytes")).to_pylist()
-        yield from zip(pc.struct_field(videos, "path").to_pylist(), held, strict=True)
+        said = table[captions].to_pylist() if captions else [None] * len(held)
+        yield from zip(pc.struct_field(videos, "path").to_pylist(), held, said, strict=True)
+
+
+def with_captions(video: HeldVideo, said: object) -> HeldVideo:
+    """A video of which it is known what is said, as rows tell it: a list of sentences, or columns of them. A text is
+    no such list, and never the name of a file."""
+    if isinstance(said, dict):
+        said = [dict(zip(said, values, strict=False)) for values in zip(*said.values(), strict=False)]
+    if said is not None:
+        video.captions = said if isinstance(said, list) else [said]
+    return video
 
 
 def video_column(features: dict | None, column: str | None) -> str:
-    """The column of videos, which is there.
+    """The column that is named, or the first of videos.
 
     Raises:
         `ValueError`: There is none; the message tells which columns there are.
@@ -102,6 +120,7 @@ def streamed_videos(
     column: str | None = None,
     config: str | None = None,
     revision: str | None = None,
+    captions: str | None = None,
 ) -> dict[str, Path | HeldVideo]:
     """The videos of a data set on the Hub, none of which is downloaded before somebody works on it.
 
@@ -118,6 +137,8 @@ def streamed_videos(
             Which of its configurations, if there are several.
         revision (`str`, *optional*):
             Branch, tag or commit.
+        captions (`str`, *optional*):
+            A column of what is said: lists of `{"text", "start", "end"}`.
 
     Returns:
         `dict`: Video by video id, in order: of a file its path in the data set without its ending, as of a folder;
@@ -133,7 +154,7 @@ def streamed_videos(
         splits = builder.config.data_files or {}
         if split not in splits:
             raise ValueError(f"{name} has no split {split!r}; its splits are {', '.join(map(str, splits))}.")
-        videos = Listing(builder, split, Path(folder), column).list_videos()
+        videos = Listing(builder, split, Path(folder), column, captions).list_videos()
     except (DatasetsError, tarfile.TarError, pa.ArrowInvalid) as error:
         raise ValueError(f"{name} cannot be opened as a data set: {first_line(error)}") from error
     except (HTTPError, ConnectionError) as error:
@@ -154,12 +175,14 @@ class Listing:
             Which of its splits.
         folder (`Path`):
             Gets the files of videos.
-        column (`str`, *optional*):
-            The column of videos.
+        column, captions (`str`, *optional*):
+            The columns of videos, and of what is said in them.
     """
 
-    def __init__(self, builder: DatasetBuilder, split: str, folder: Path, column: str | None):
-        self.builder, self.split, self.folder, self.column = builder, split, folder, column
+    def __init__(
+        self, builder: DatasetBuilder, split: str, folder: Path, column: str | None, captions: str | None = None
+    ):
+        self.builder, self.split, self.folder, self.column, self.captions = builder, split, folder, column, captions
         self.urls, self.root = builder.config.data_files[split], str(builder.base_path).rstrip("/")
         if "://" not in self.root:
             self.root = str(Path(self.root).resolve())
@@ -173,20 +196,23 @@ class Listing:
         """Rows of Parquet files. One that names a file of the data set is that file."""
         features = self.builder.info.features or features_of_parquet(self.urls[0])
         source, found, number = ParquetColumn(video_column(features, self.column)), {}, 0
+        captions = video_column(features, self.captions) if self.captions else None
         for url in self.urls:
             stamp, _ = stamp_of_url(url)
-            for group, place, path in source.list_videos(url):
+            for group, place, path, said in source.list_videos(url, captions):
                 if path and self._is_inside(path):
-                    found[self._place_of(path)] = self._file(path)
+                    found[self._place_of(path)] = self._file(path, said)
                 else:
                     where = f"{self._place_of(url)}, row group {group}, row {place}"
                     video = ParquetVideo(where, f"{stamp}-{group}-{place}", self.folder, source, url, group, place)
-                    found[numbered(number, path)] = video
+                    found[numbered(number, path)] = with_captions(video, said)
                 number += 1
         return found
 
     def _list_tar(self) -> dict[str, Path | HeldVideo]:
         """Members of tar archives that are called videos, or have the ending that is asked for: from their heads."""
+        if self.captions:
+            raise ValueError(f"Archives have no columns; the captions {self.captions!r} cannot be read.")
         endings, found = VIDEO_ENDINGS if self.column is None else {f".{self.column.lower()}"}, {}
         for url in self.urls:
             stamp, _ = stamp_of_url(url)
@@ -205,6 +231,7 @@ class Listing:
         column = self.column
         if data.features is not None:
             column = video_column(data.features, column)
+            video_column(data.features, self.captions or column)
             data = data.decode(False)
         elif column is None:
             raise ValueError("The data set does not tell the types of its columns; name the one of its videos.")
@@ -219,7 +246,7 @@ class Listing:
                     "files, Parquet and tar archives."
                 )
             if path and self._is_inside(path):
-                found[self._place_of(path)] = self._file(path)
+                found[self._place_of(path)] = self._file(path, row.get(self.captions))
             else:
                 found[numbered(number, path)] = MissingVideo(f"row {number}", str(path), self.folder, path)
         return found
@@ -233,11 +260,11 @@ class Listing:
     def _place_of(self, url: str) -> str:
         return url.removeprefix(f"{self.root}/")
 
-    def _file(self, url: str) -> Path | HeldVideo:
+    def _file(self, url: str, said: object) -> Path | HeldVideo:
         if "://" not in url:
             return Path(url)
         stamp, digest = stamp_of_url(url)
-        return HubVideo(self._place_of(url), stamp, self.folder, url, digest)
+        return with_captions(HubVideo(self._place_of(url), stamp, self.folder, url, digest), said)
 
 
 def features_of_parquet(url: str) -> Features:

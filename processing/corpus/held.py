@@ -54,9 +54,11 @@ class HeldVideo:
     Attributes:
         digest (`str` or `None`):
             The SHA-256 of its bytes, where it is known without reading them.
+        captions (`list[dict]` or `None`):
+            What is said in it, where the data set tells it.
     """
 
-    digest = None
+    digest = captions = None
 
     def __init__(self, name: str, stamp: str, folder: Path):
         self.name, self.stamp, self.folder = name, stamp, folder
@@ -222,17 +224,21 @@ class ParquetColumn:
         self._footers = {}  # by URL
         self._lock, self._at, self._videos = threading.Lock(), None, None
 
-    def list_videos(self, url: str) -> Iterator[tuple[int, int, str | None]]:
-        """Of each video its row group, its place there, and its path if there is one; no bytes of videos are read."""
+    def list_videos(self, url: str, captions: str | None = None) -> Iterator[tuple[int, int, str | None, object]]:
+        """Of each video its row group, its place there, its path if there is one, and what the column of captions
+        holds, if that is named. No bytes of videos are read."""
         with self._open(url) as file:
             kind = file.schema_arrow.field(self.column).type
             told = pa.types.is_struct(kind) and kind.get_field_index("path") >= 0
+            columns = ([f"{self.column}.path"] if told else []) + ([captions] if captions else [])
             for group in range(file.num_row_groups):
-                paths = [None] * file.metadata.row_group(group).num_rows
+                paths = said = [None] * file.metadata.row_group(group).num_rows
+                table = file.read_row_group(group, columns=columns) if columns else None
                 if told:
-                    table = file.read_row_group(group, columns=[f"{self.column}.path"])
                     paths = [video and video["path"] for video in table[self.column].to_pylist()]
-                yield from ((group, place, path) for place, path in enumerate(paths))
+                if captions:
+                    said = table[captions].to_pylist()
+                yield from ((group, *row) for row in zip(range(len(paths)), paths, said, strict=True))
 
     def read(self, url: str, group: int, place: int) -> bytes | None:
         """The bytes of a video."""

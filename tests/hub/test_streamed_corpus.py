@@ -271,6 +271,19 @@ def test_a_row_names_no_file_but_one_of_its_data_set(library, make_processor, tm
     assert len(rows) == len(names) and len(hub.seen) == since
 
 
+def test_other_bytes_than_the_hub_tells_of_are_not_described(library, tmp_path):
+    """What is kept under a content's hash is that content, whoever changed it on the way."""
+    hub, folder = library
+    video = streamed_videos("me/files", tmp_path / "features")["train/e"]
+    kept = hub.store.blobs.path(video.digest)
+    before = kept.read_bytes()
+    kept.write_bytes(before[:-1] + b"?")
+    with pytest.raises(LostConnectionError, match="train/e.mp4 came with other bytes than the Hub tells of"):
+        video.fetch()
+    kept.write_bytes(before)
+    assert video.fetch().read_bytes() == before and not video.drop()
+
+
 @pytest.mark.slow
 def test_killed_it_goes_on(library, tiny_text_model, tiny_backbone, tmp_path, monkeypatch, capsys):
     """The script, killed in the midst of its work: the same command ends in the bytes of a build that nobody stopped,

@@ -108,3 +108,27 @@ def test_damage_in_the_midst_is_of_its_rows_alone(tmp_path):
     for video in videos[2:4]:
         with pytest.raises(NoVideoError, match="train.parquet, row group 1, row .: the Parquet file is damaged"):
             video.fetch()
+
+
+def test_captions_are_what_is_said(tmp_path):
+    """In the forms in which data sets hold them, as Parquet and on disk; a text is never taken for a file's name."""
+    said = [{"text": "cut it.", "start": 0.5, "end": 1.0}]
+    (tmp_path / "parquet").mkdir()
+    for number, (told, expected) in enumerate(
+        {
+            "list": ([said, None, []], [said, None, []]),
+            "columns": ([{name: [said[0][name]] for name in said[0]}] * 3, [said] * 3),
+            "text": (["/etc/hostname", "", None], [["/etc/hostname"], [""], None]),
+        }.values()
+    ):
+        path = tmp_path / "parquet" / "train.parquet"
+        pq.write_table(pa.table({"mp4": [b"a", b"b", b"c"], "said": told, "n": [number] * 3}), path)
+        found = streamed_videos(str(path.parent), tmp_path, column="mp4", captions="said")
+        assert [video.captions for video in found.values()] == expected
+    clips = [{"bytes": b"a", "path": "a.mp4"}, {"bytes": b"b", "path": "b.mp4"}]
+    data = Dataset.from_dict({"clip": clips, "said": [said, None]}).cast_column("clip", Video())
+    found = dataset_videos(data, tmp_path, captions="said")
+    assert [video.captions for video in found.values()] == [said, None]
+    assert found["000000_a"].fetch().read_bytes() == b"a" and not found["000000_a"].drop()
+    with pytest.raises(ValueError, match="no column 'words'; its columns are clip, said"):
+        dataset_videos(data, tmp_path, captions="words")
