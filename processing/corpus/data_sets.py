@@ -35,6 +35,7 @@ from .held import (
 from .videos import VIDEO_ENDINGS, named_videos
 
 ROWS = 100  # of a data set on disk, looked at together
+LONGEST = 500  # characters of what a library says
 HEADS = 2**16  # bytes of a request for a head in an archive
 
 
@@ -150,19 +151,31 @@ def streamed_videos(
         `LostConnectionError`: The Hub cannot be reached.
     """
     try:
-        builder = load_dataset_builder(name, config, revision=revision)
+        builder = open_builder(name, config, revision)
         splits = builder.config.data_files or {}
         if split not in splits:
             raise ValueError(f"{name} has no split {split!r}; its splits are {', '.join(map(str, splits))}.")
         videos = Listing(builder, split, Path(folder), column, captions).list_videos()
     except (DatasetsError, tarfile.TarError, pa.ArrowInvalid) as error:
-        raise ValueError(f"{name} cannot be opened as a data set: {first_line(error)}") from error
+        raise ValueError(f"{name} cannot be opened as a data set: {in_one_line(error)}") from error
     except (HTTPError, ConnectionError) as error:
-        raise LostConnectionError(f"{name} cannot be reached: {first_line(error)}") from error
+        raise LostConnectionError(f"{name} cannot be reached: {in_one_line(error)}") from error
     if not videos:
         raise ValueError(f"Split {split!r} of {name} holds no video.")
     names = named_videos(Path(), [Path(one) for one in videos])
     return dict(zip(names, videos.values(), strict=True))
+
+
+def open_builder(name: str, config: str | None, revision: str | None) -> DatasetBuilder:
+    """What knows the files of a data set.
+
+    Raises:
+        `ValueError`: There is none that can be opened so.
+    """
+    try:
+        return load_dataset_builder(name, config, revision=revision)
+    except (ValueError, FileNotFoundError) as error:  # no such configuration, or several; no such folder
+        raise ValueError(f"{name} cannot be opened as a data set: {in_one_line(error)}") from error
 
 
 class Listing:
@@ -288,6 +301,6 @@ def stamp_of_url(url: str) -> tuple[str, str | None]:
     return told["blob_id"], told["lfs"] and told["lfs"]["sha256"]
 
 
-def first_line(error: Exception) -> str:
-    """What a library says, in a sentence."""
-    return (str(error).strip().split("\n")[0] or type(error).__name__).rstrip(".") + "."
+def in_one_line(error: Exception) -> str:
+    """What a library says, without the advice at its end."""
+    return " ".join(str(error).partition("Example of usage")[0].split())[:LONGEST] or type(error).__name__

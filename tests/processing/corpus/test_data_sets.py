@@ -76,7 +76,7 @@ def test_a_row_of_nothing_is_an_error_once(tmp_path):
 
 
 def test_a_folder_of_parquet_or_tar_is_read_as_on_the_hub(tmp_path):
-    """Parquet of plain bytes; and in whichever order videos are asked for."""
+    """Parquet of plain bytes; and in whichever order videos are asked for, in another process too."""
     contents = [bytes([65 + number]) * 5000 for number in range(7)]
     for name in ("parquet", "tar"):
         (tmp_path / name).mkdir()
@@ -89,9 +89,24 @@ def test_a_folder_of_parquet_or_tar_is_read_as_on_the_hub(tmp_path):
     for name, column in {"parquet": "mp4", "tar": None}.items():
         videos = [*streamed_videos(str(tmp_path / name), tmp_path / "out", column=column).values()]
         assert len(videos) == 7 and all(isinstance(video, HeldVideo) for video in videos)
+        videos = pickle.loads(pickle.dumps(videos))  # as an engine sends them to its jobs
         for number in (0, 1, 1, 2, 6, 4, 3, 5, 0):
             assert videos[number].fetch().read_bytes() == contents[number]
             videos[number].drop()
+
+
+def test_of_several_configurations_one_is_named(tmp_path):
+    """What `datasets` says in several lines is one, which tells what there is."""
+    for name in "ab":
+        (tmp_path / name).mkdir()
+        pq.write_table(pa.table({"mp4": [b"1"]}), tmp_path / name / "train.parquet")
+    configs = "".join(f"- config_name: {name}\n  data_dir: {name}\n" for name in "ab")
+    (tmp_path / "README.md").write_text(f"---\nconfigs:\n{configs}---\n")
+    assert len(streamed_videos(str(tmp_path), tmp_path, column="mp4", config="b")) == 1
+    with pytest.raises(ValueError, match=r"cannot be opened as a data set: [^\n]*'a', 'b'\]$"):
+        streamed_videos(str(tmp_path), tmp_path)
+    with pytest.raises(ValueError, match="nowhere cannot be opened as a data set: "):
+        streamed_videos(str(tmp_path / "nowhere"), tmp_path)
 
 
 def test_damage_in_the_midst_is_of_its_rows_alone(tmp_path):
