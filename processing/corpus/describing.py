@@ -240,16 +240,18 @@ def describe_fetched(
     clip_seconds: float,
 ) -> tuple[list[dict], list[Exception]]:
     """Describes a lot, as [`describe_lot`] does, of which some may lie in a data set. What that does not hold is an
-    `error` of its row; in that of others its place in the data set stands for the file that it was for a while."""
+    `error` of its row; in that of others the video's id stands for the file that it was for a while."""
     paths, missing = fetch_all(videos)
     rows, failures = describe_lot(describer, paths, subtitles, clip_seconds) if paths else ([], [])
     for row in rows:
-        if isinstance(video := videos[row["video_id"]], HeldVideo):
+        name = row["video_id"]
+        if isinstance(videos[name], HeldVideo):
             for told in ("error", "notes"):
-                row[told] = row[told] and row[told].replace(str(paths[row["video_id"]]), video.name)
+                row[told] = row[told] and row[told].replace(str(paths[name]), name)
     for name, reason in missing.items():
+        reason = reason.removeprefix(f"{videos[name].name}: ")
         logger.error(f"{name} cannot be described: {reason}.")
-        # What a Hub does not send now it may send again; what it sends is not there stays so.
+        # What a Hub does not send now it may send again; what is not there stays so.
         rows.append(failed_row(name, reason, clip_seconds) | {"again": videos[name].digest is not None})
     place = {name: number for number, name in enumerate(videos)}
     return sorted(rows, key=lambda row: place[row["video_id"]]), failures

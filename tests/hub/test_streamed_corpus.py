@@ -146,7 +146,7 @@ def test_files_are_the_corpus_of_the_folder(library, by_folder, make_processor, 
     output, expected = by_folder
     assert [row["video_id"] for row in rows] == [row["video_id"] for row in expected]
     assert without_errors(rows) == without_errors(expected) and sum(bool(row["error"]) for row in rows) == 1
-    assert rows[-1]["error"].startswith("train/g_broken.mp4: not a readable video")
+    assert rows[-1]["error"].startswith("train/g_broken: not a readable video")
     key = lambda row: row["video_id"]  # noqa: E731
     assert sorted(shards_of(tmp_path), key=key) == sorted(shards_of(output), key=key)
     weights = [folder / "codebook" / "model.safetensors" for folder in (tmp_path, output)]
@@ -178,7 +178,7 @@ def test_rows_and_archives_hold_what_the_folder_does(library, by_folder, make_pr
     expected = {row["video_id"]: row for row in by_folder[1]}
     assert without_errors(rows[: len(NAMES)]) == without_errors(expected[f"train/{one}"] for one in NAMES)
     if name == "rows":
-        assert rows[-1]["error"].endswith("00002.parquet, row group 3, row 0: the data set holds no video there")
+        assert rows[-1]["error"] == "000007_video: the data set holds no video there"
     for parts in asked_for(hub, since).values():
         ends = sorted(parts)
         assert all(first[1] < second[0] for first, second in zip(ends, ends[1:], strict=False)), parts
@@ -302,14 +302,18 @@ def test_killed_it_goes_on(library, tiny_text_model, tiny_backbone, tmp_path, mo
     assert work.returncode == -signal.SIGKILL, told
     done = {path: path.read_bytes() for path in shards.glob("*.parquet")}
     assert len(done) < 4 and [*shards.glob("*.unfinished")]
-    sent = {}
+    since, sent = len(hub.seen), {}
+    streamed_videos("me/archives", tmp_path)
+    listing = sum(map(len, asked_for(hub, since).values()))
     for name in ("killed", "whole"):
         since = len(hub.seen)
         monkeypatch.setattr(sys, "argv", ["build_corpus.py", *words, str(tmp_path / name)])
         build_script.main()
-        sent[name] = sum(map(len, asked_for(hub, since).values())) - 2  # but for the lists of both archives
+        sent[name] = sum(map(len, asked_for(hub, since).values())) - listing
     assert sent == {"killed": 7 - sum(pq.read_metadata(path).num_rows for path in done), "whole": 7}
-    assert capsys.readouterr().out.startswith("7 videos, ")
+    told = capsys.readouterr().out
+    assert told.startswith("7 videos, ")
+    assert "1 with an error: not a readable video or sound file" in told
     made = [
         {str(path.relative_to(output)): path.read_bytes() for path in output.rglob("*") if path.is_file()}
         for output in (tmp_path / "killed", tmp_path / "whole")

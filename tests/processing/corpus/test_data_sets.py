@@ -72,7 +72,7 @@ def test_a_row_of_nothing_is_an_error_once(tmp_path):
         videos = dataset_videos(data, tmp_path / "out" / "features")
         rows = build_corpus(videos, processor, tmp_path / "out", **given)
     assert (first.asked, second.asked) == (["000000_a"], []) and rows["video_id"][:] == ["000000_a", "000001_video"]
-    assert rows[1]["error"] == "000001_video: 000001_video.mp4: the data set holds no video there"
+    assert rows[1]["error"] == "000001_video: the data set holds no video there"
 
 
 def test_a_folder_of_parquet_or_tar_is_read_as_on_the_hub(tmp_path):
