@@ -6,11 +6,13 @@ A folder of videos, described, a codebook fitted on them, and rows with visual i
         --backbone MCG-NJU/videomae-base-finetuned-kinetics
 
 Run again it does what is missing: after a kill, a full disk, with new videos, or with files that have changed. Files
-that were moved or renamed are not described again. A list of paths, or a data set with a column of videos, whose bytes
-it may hold itself:
+that were moved or renamed are not described again. A list of paths; a saved data set with a column of videos, whose
+bytes it may hold itself; or one on the Hub, which is streamed: a video is on this disk only while it is described.
 
     python examples/build_corpus.py --videos list.txt --output runs/corpus
     python examples/build_corpus.py --dataset saved_data_set/ --output runs/corpus
+    python examples/build_corpus.py --dataset owner/name --split train --revision main --output runs/corpus
+    python examples/build_corpus.py --dataset owner/name --captions_column sentences --output runs/corpus
 
 One stage alone: describing, on another machine say; the fit of the codebook; the rows, here with a codebook of
 `fit_codebook.py`. Remove OUTPUT/codebook to fit another one there:
@@ -43,7 +45,7 @@ from transformers import HfArgumentParser
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from endings import AGAIN, end_in_a_sentence
+from endings import end_in_a_sentence
 from training.material import make_processor, subtitles_of
 from training.options import HelpFormatter, ModelOptions, complete_models, option
 
@@ -60,6 +62,7 @@ from processing.corpus import (
     find_videos,
     listed_videos,
     note_contents,
+    streamed_videos,
 )
 from processing.corpus.build import own_codebook
 from processing.corpus.isolation import DEADLINE
@@ -77,8 +80,12 @@ class CorpusOptions:
 
     output: Path = option(None, "folder of the corpus", required=True)
     videos: Path | None = option(None, "folder of videos, or a text file with a path in each line")
-    dataset: str | None = option(None, "saved data set, or name of one, with a column of videos")
-    split: str = option("train", "of --dataset")
+    dataset: str | None = option(None, "saved data set, or one on the Hub (owner/name), which is streamed")
+    split: str = option("train", "of --dataset on the Hub, as the two below")
+    dataset_config: str | None = option(None, "which configuration, where there are several")
+    revision: str | None = option(None, "branch, tag or commit")
+    video_column: str | None = option(None, "of --dataset; default: the first of videos")
+    captions_column: str | None = option(None, "of --dataset; what is said, as lists of text, start and end")
     stage: Literal["all", "contents", "features", "finish", "codebook", "rows"] = option(
         "all", "what is done; the last two need no videos"
     )
@@ -98,11 +105,11 @@ def videos_of(options: CorpusOptions) -> dict[str, Path]:
     """Path by video id, from whichever source was given."""
     if options.dataset is None:
         return find_videos(options.videos) if options.videos.is_dir() else listed_videos(options.videos)
+    folder, column = (options.output / "features").absolute(), options.video_column
     if (Path(options.dataset) / "dataset_info.json").is_file():
-        data = datasets.load_from_disk(options.dataset)
-    else:
-        data = datasets.load_dataset(options.dataset, split=options.split)
-    return dataset_videos(data, options.output / "videos")
+        return dataset_videos(datasets.load_from_disk(options.dataset), folder, column, options.captions_column)
+    given = (options.split, column, options.dataset_config, options.revision, options.captions_column)
+    return streamed_videos(options.dataset, folder, *given)
 
 
 def build(options: CorpusOptions, models: ModelOptions) -> None:
@@ -144,8 +151,7 @@ def write_rows(options: CorpusOptions) -> None:
 
 def stop(*_) -> None:
     """Ends the program as Ctrl-C does: processes that describe videos end with it, and what is half written goes."""
-    print(f"\nStopped. {AGAIN}", file=sys.stderr)
-    raise SystemExit(128 + signal.SIGTERM)
+    raise KeyboardInterrupt(signal.SIGTERM)
 
 
 def main() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import re
+import signal
 import sys
 import traceback
 from collections.abc import Iterator
@@ -24,8 +25,9 @@ AGAIN = "Run the same command again to go on where it stopped."
 
 @contextmanager
 def end_in_a_sentence(go_on: str = AGAIN) -> Iterator[None]:
-    """Ends the program with one sentence on Ctrl-C, a full disk and missing permission, where our own code refuses
-    what it was given, and where there is no model. All else goes through.
+    """Ends the program with one sentence on Ctrl-C (or a `KeyboardInterrupt` that names another signal), on a full
+    disk and missing permission, where our own code refuses what it was given, and where there is no model. All else
+    goes through.
 
     Args:
         go_on (`str`, *optional*, defaults to `AGAIN`):
@@ -33,9 +35,10 @@ def end_in_a_sentence(go_on: str = AGAIN) -> Iterator[None]:
     """
     try:
         yield
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stopped:
         print(f"\nStopped. {go_on}", file=sys.stderr)
-        sys.exit(130)  # as a shell tells it of a program that Ctrl-C ended
+        number = next((one for one in stopped.args if isinstance(one, signal.Signals)), signal.SIGINT)
+        sys.exit(128 + number)  # as a shell tells it of a program that a signal ended
     except Exception as error:
         if (found := refused_by_the_system(error)) is not None:
             number, where = found

@@ -20,6 +20,7 @@ from processing.corpus import (
     read_rows,
 )
 from processing.corpus.features import feature_subtitles
+from processing.corpus.held import HeldVideo
 from processing.evaluation import read_truth
 from processing.training_data import REGIMES, AlignmentPairs, SegmentDataset, VideoBertDataCollator
 
@@ -126,7 +127,12 @@ def subtitles_of(videos: Mapping, models: ModelOptions, find: Callable | None = 
         return None
     source = None if models.subtitles in (None, "beside") else models.subtitles
     written = "en" if models.asr_task == "translate" else models.language or "en"
-    return (find or find_subtitles)(videos, source, written)
+    held = {name: video for name, video in videos.items() if isinstance(video, HeldVideo)}
+    files = {name: video for name, video in videos.items() if name not in held}
+    if source is not None:  # by names, for beside what lies in a data set there are no files
+        return (find or find_subtitles)({**files, **{name: Path(f"{name}.mp4") for name in held}}, source, written)
+    told = {name: video.captions for name, video in held.items() if video.captions is not None}
+    return told | (find or find_subtitles)(files, source, written)
 
 
 def make_examples(options: Options, material: Material, config) -> tuple[SegmentDataset, SegmentDataset]:

@@ -64,7 +64,7 @@ def build_corpus(
 
     Args:
         videos (`Mapping[str, Path]`):
-            Path by video id, as of [`find_videos`].
+            Path by video id, as of [`find_videos`]; or what a data set holds, as of [`streamed_videos`].
         processor ([`VideoBertProcessor`]):
             With `asr_model` and `backbone`. Without a codebook, one is fitted and put into the processor, whose
             tokenizer gets the visual tokens.

@@ -20,6 +20,7 @@ from ..codebook.feature_shards import CONTENTS_NAME, open_shard, read_shard
 from ..codebook.whole_files import only_one, read_json, write_json
 from ..opening_videobert import open_regular
 from ..subtitles_videobert import own_captions
+from .held import HeldVideo, NoVideoError
 
 logger = logging.get_logger(__name__)
 
@@ -81,10 +82,11 @@ class Contents:
         """Whether a row that was tried again tells what a row tells already, which is not written once more."""
         return row["error"] is not None and (row["video_id"], row["content"], row["error"]) in self._told
 
-    def look_at(self, video_id: str, path: str | PathLike, subtitles: object) -> None:
-        """Finds out what a video holds now; nothing where a file cannot be read."""
-        stamp = stamp_of(path)
-        digest = self._known.get((video_id, stamp)) or (stamp and digest_of_file(path))
+    def look_at(self, video_id: str, video: str | PathLike | HeldVideo, subtitles: object, fetch: bool = True) -> None:
+        """Finds out what a video holds now; nothing where it cannot be read, or would be fetched for that and is not
+        to be."""
+        stamp = stamp_of(video)
+        digest = self._known.get((video_id, stamp)) or (stamp and digest_of_video(video, fetch))
         said = "" if subtitles is None else digest_of_subtitles(subtitles, video_id)
         if not digest or said is None:
             self.files[video_id] = (None, None)
@@ -112,14 +114,15 @@ class Contents:
         content = self.content(video_id)
         return video_id in self._tried_ids if content is None else (video_id, content) in self._tried
 
-    def note_on(self, row: dict, path: str | PathLike, subtitles: object) -> None:
+    def note_on(self, row: dict, video: str | PathLike | HeldVideo, subtitles: object) -> None:
         """Tells in the row of a video that was described what it is of. Of a file that has changed meanwhile nobody
         knows which part was seen: that is an error, and the next run describes it again."""
         before = self.files[row["video_id"]]
-        self.look_at(row["video_id"], path, subtitles)
+        self.look_at(row["video_id"], video, subtitles)
         if self.files[row["video_id"]] != before:
             self.files[row["video_id"]] = (None, None)
-            problem = f"{row['video_id']}: the file changed while it was described"
+            befell = "changed" if stamp_of(video) else "was taken away"
+            problem = f"{row['video_id']}: the file {befell} while it was described"
             row["error"] = problem if row["error"] is None else f"{row['error']}; {problem}"
         row |= dict(zip(("stamp", "content"), self.files[row["video_id"]], strict=True))
 
@@ -141,13 +144,29 @@ class Contents:
                 write_json(self.folder / CONTENTS_NAME, dict(sorted(new.items())))
 
 
-def stamp_of(path: str | PathLike) -> str | None:
-    """Changes with a file: its size, when it was changed, by the clock and by the system, and where it lies."""
+def stamp_of(path: str | PathLike | HeldVideo) -> str | None:
+    """Changes with a file: its size, when it was changed, by the clock and by the system, and where it lies; of a
+    video in a data set, what that tells."""
+    if isinstance(path, HeldVideo):
+        return path.stamp
     try:
         status = os.stat(path)
     except (OSError, ValueError):
         return None
     return f"{status.st_size}-{status.st_mtime_ns}-{status.st_ctime_ns}-{status.st_ino}"
+
+
+def digest_of_video(video: str | PathLike | HeldVideo, fetch: bool = True) -> str | None:
+    """The SHA-256 of a video's bytes; one in a data set is fetched for it, where it is to be, unless that tells it.
+    Where that holds nothing, it is that of no bytes, so that it is not looked for again."""
+    if not isinstance(video, HeldVideo):
+        return digest_of_file(video)
+    if video.digest is not None or not fetch:
+        return video.digest
+    try:
+        return digest_of_file(video.fetch())
+    except NoVideoError:
+        return hashlib.sha256().hexdigest()
 
 
 def digest_of_file(path: str | PathLike) -> str | None:
@@ -171,9 +190,9 @@ def digest_of_subtitles(source: object, video_id: str) -> str | None:
             source = own_captions(source, video_id)
         except (OSError, ValueError):
             return None
-    return hashlib.sha256(json.dumps(source).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(source, default=repr).encode()).hexdigest()
 
 
-def gone(paths: Iterable[str | PathLike]) -> bool:
-    """Whether none of some files is there."""
-    return not any(os.path.lexists(path) for path in paths)
+def gone(videos: Iterable[str | PathLike | HeldVideo]) -> bool:
+    """Whether none of some files is there; what lies in a data set is."""
+    return not any(isinstance(video, HeldVideo) or os.path.lexists(video) for video in videos)

@@ -18,6 +18,7 @@ from ..description_videobert import PICTURES, SPEECH, UNFORESEEN
 from ..names_videobert import SettingsError
 from ..processing_videobert import VideoBertProcessor
 from .contents import Contents, gone
+from .held import HeldVideo, drop_all, fetch_all
 from .isolation import DEADLINE, Child, EndedError, Here, RaisedError, closing_all, make_describers, share_out
 from .rows import DESCRIPTION, NOTED
 from .settings import SETTINGS_NAME, check_settings
@@ -28,7 +29,7 @@ logger = logging.get_logger(__name__)
 
 
 def extract_features(
-    videos: Mapping[str, Path],
+    videos: Mapping[str, Path | HeldVideo],
     processor: VideoBertProcessor,
     folder: str | PathLike,
     shard_size: int = 16,
@@ -46,7 +47,7 @@ def extract_features(
 
     Args:
         videos (`Mapping[str, Path]`):
-            Path by video id.
+            Path by video id, or what a data set holds: see [`streamed_videos`].
         processor ([`VideoBertProcessor`]):
             With `asr_model` and `backbone`.
         folder (`str` or `os.PathLike`):
@@ -84,7 +85,7 @@ def extract_features(
     contents, clip_seconds, seconds = Contents(folder), processor.video_processor.clip_seconds, 0.0
 
     def work(describer, names):
-        return names, describe_lot(describer, {name: videos[name] for name in names}, subtitled, clip_seconds)
+        return names, describe_fetched(describer, {name: videos[name] for name in names}, subtitled, clip_seconds)
 
     with tqdm(total=len(videos), desc="Videos", unit="video") as bar, closing_all(describers) as pool:
         for describer in describers:
@@ -108,12 +109,15 @@ def extract_features(
                         write_shard(described, folder / f"{hashlib.sha256(content.encode()).hexdigest()[:16]}.parquet")
                     for row in described:
                         contents.add(row)
+                    drop_all(videos[name] for name in names)
                     bar.update(len(names))
         except SettingsError:
             # They may be corrected as long as nothing was described, by nobody.
             if share == WHOLE and not any(folder.glob("*.parquet")):
                 (folder / SETTINGS_NAME).unlink(missing_ok=True)
             raise
+        finally:
+            drop_all(videos.values())
     contents.save()
     return {
         stage: Stage(sum(describer.seconds.get(stage, 0.0) for describer in describers), seconds)
@@ -169,23 +173,29 @@ class Queue:
         for lot in self._all_new():
             # By its place among all videos, which stays, whatever others have described meanwhile.
             if self.share.holds(self._numbers[lot[0]]):
+                for name in lot:
+                    if self.contents.content(name) is None:  # not fetched yet, as that of another task
+                        self._look_at(name)
                 yield lot
             else:
-                self.passed(len(lot))
+                self._pass(*lot)
 
     def _all_new(self) -> Iterator[list[str]]:
         lot, begun = [], set()
-        for name, path in self.videos.items():
-            self.contents.look_at(name, path, self.subtitles.get(name))
+        for name in self.videos:
+            # What a data set holds of other tasks' is not fetched only to see whether it is a copy.
+            self._look_at(name, fetch=self.share.holds(self._numbers[name]))
             content = self.contents.content(name)
             if content is not None:
                 self._there.add(name)
             if self.contents.is_described(name, self.retry_errors):
-                self.passed(1)
+                self._pass(name)
             elif self.contents.was_tried(name):
                 self.again.add(name)
+                drop_all([self.videos[name]])
             elif content in begun:
                 self._twins.append(name)
+                drop_all([self.videos[name]])
             else:
                 lot.append(name)
                 if len(lot) == self.shard_size:
@@ -194,6 +204,14 @@ class Queue:
             begun |= {content} - {None}
         if lot:
             yield lot
+
+    def _look_at(self, name: str, fetch: bool = True) -> None:
+        self.contents.look_at(name, self.videos[name], self.subtitles.get(name), fetch)
+
+    def _pass(self, *names: str) -> None:
+        """These need no work here."""
+        drop_all(self.videos[name] for name in names)
+        self.passed(len(names))
 
     def others(self) -> Iterator[list[str]]:
         """Lots of those that failed, which must not hold up the rest, and of copies of videos that did."""
@@ -213,6 +231,30 @@ class Queue:
                 f"None of {len(names)} videos is there any longer, such as {self.videos[names[0]]}. Bring back their "
                 "disk or folder; what was described is kept."
             )
+
+
+def describe_fetched(
+    describer: Here | Child,
+    videos: Mapping[str, Path | HeldVideo],
+    subtitles: Mapping[str, Path],
+    clip_seconds: float,
+) -> tuple[list[dict], list[Exception]]:
+    """Describes a lot, as [`describe_lot`] does, of which some may lie in a data set. What that does not hold is an
+    `error` of its row; in that of others the video's id stands for the file that it was for a while."""
+    paths, missing = fetch_all(videos)
+    rows, failures = describe_lot(describer, paths, subtitles, clip_seconds) if paths else ([], [])
+    for row in rows:
+        name = row["video_id"]
+        if isinstance(videos[name], HeldVideo):
+            for told in ("error", "notes"):
+                row[told] = row[told] and row[told].replace(str(paths[name]), name)
+    for name, reason in missing.items():
+        reason = reason.removeprefix(f"{videos[name].name}: ")
+        logger.error(f"{name} cannot be described: {reason}.")
+        # What a Hub does not send now it may send again; what is not there stays so.
+        rows.append(failed_row(name, reason, clip_seconds) | {"again": videos[name].digest is not None})
+    place = {name: number for number, name in enumerate(videos)}
+    return sorted(rows, key=lambda row: place[row["video_id"]]), failures
 
 
 def describe_lot(

@@ -22,6 +22,7 @@ from ..processing_videobert import VideoBertProcessor
 from .build import set_aside
 from .contents import Contents
 from .describing import as_utf8, extract_features
+from .held import drop_all
 from .share import WHOLE, Share
 from .summary import Stage
 
@@ -56,6 +57,7 @@ def note_contents(
         own = [name for number, name in enumerate(videos) if share.holds(number)]
         for name in tqdm(own, desc="Contents", unit="video"):
             contents.look_at(name, videos[name], subtitles.get(name))
+            drop_all([videos[name]])
         contents.save(others=videos)
 
 

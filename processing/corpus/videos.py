@@ -9,10 +9,8 @@ from collections.abc import Iterator
 from os import PathLike
 from pathlib import Path
 
-from datasets import Dataset, IterableDataset, Video
 from transformers.utils import logging
 
-from ..codebook.whole_files import write_whole
 from ..opening_videobert import leads_out_of
 from .describing import as_utf8
 
@@ -75,50 +73,6 @@ def listed_videos(path: str | PathLike) -> dict[str, Path]:
     if not (paths := [path.parent / line.strip() for line in dict.fromkeys(lines) if line.strip()]):
         raise ValueError(f"{path} lists no video; write the path of one in each line.")
     return named_videos(path.parent, paths)
-
-
-def dataset_videos(data: Dataset | IterableDataset, folder: str | PathLike) -> dict[str, Path]:
-    """The videos of a data set with a column of the type `datasets.Video`.
-
-    Args:
-        data ([`datasets.Dataset`] or [`datasets.IterableDataset`]):
-            Of one video a row.
-        folder (`str` or `os.PathLike`):
-            Gets a file for each video whose bytes are in the data set; others stay where they lie.
-
-    Returns:
-        `dict[str, pathlib.Path]`: Path by video id, which is the path below the folder that holds them all.
-
-    Raises:
-        `ValueError`: There is no such column, or a row without a video.
-    """
-    features = data.features or {}
-    column = next((name for name, kind in features.items() if isinstance(kind, Video)), None)
-    if column is None:
-        raise ValueError(f"The data set has no column of videos; its columns are {', '.join(features)}.")
-    paths = []
-    for number, row in enumerate(data.select_columns(column).cast_column(column, Video(decode=False))):
-        video = row[column] or {}
-        path, content = video.get("path"), video.get("bytes")
-        if content is not None:
-            name = Path(path).name if path else "video.mp4"
-            paths.append(Path(folder) / f"{number:06d}_{name}")
-            write_video(paths[-1], content)
-        elif path and os.path.isfile(path):
-            paths.append(Path(path))
-        else:
-            raise ValueError(f"Row {number} of the data set has neither the bytes nor the file of a video: {path}.")
-    paths = list(dict.fromkeys(paths))
-    if not paths:
-        raise ValueError("The data set has no rows; at least one is needed.")
-    return named_videos(Path(os.path.commonpath([path.parent for path in paths])), paths)
-
-
-def write_video(path: Path, content: bytes) -> None:
-    """Writes a file, unless it is there."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if not (path.is_file() and path.read_bytes() == content):
-        write_whole(path, lambda unfinished: unfinished.write_bytes(content))
 
 
 def walk(top: Path, skipped: dict[str, list[Path]]) -> Iterator[Path]:

@@ -76,11 +76,18 @@ def test_a_list_and_a_data_set(run, folder, tmp_path):
     (folder / "list.txt").write_text("a.mp4\nb.mp4\n\na.mp4\n")
     run("--videos", folder / "list.txt", "--output", tmp_path / "list", "--test_share", "0")
     assert load_from_disk(tmp_path / "list" / "rows")["video_id"][:] == ["a", "b"]
-    data = Dataset.from_dict({"clip": [str(folder / "b.mp4"), str(folder / "a.mp4")]}).cast_column("clip", Video())
-    data.save_to_disk(tmp_path / "data")
+    said = [{"text": "cut it.", "start": 0.5, "end": 1.0}]
+    data = Dataset.from_dict({"clip": [str(folder / "b.mp4"), str(folder / "a.mp4")], "said": [said, None]})
+    data.cast_column("clip", Video()).save_to_disk(tmp_path / "data")
+    shards = {*(tmp_path / "list" / "features").glob("*.parquet")}
     run("--dataset", tmp_path / "data", "--output", tmp_path / "list", "--test_share", "0")
     rows = load_from_disk(tmp_path / "list" / "rows")
     assert rows["video_id"][:] == ["000000_b", "000001_a"] and [len(ids) for ids in rows["visual_ids"]] == [2, 3]
+    assert {*(tmp_path / "list" / "features").glob("*.parquet")} == shards
+    run(
+        "--dataset", tmp_path / "data", "--captions_column", "said", "--output", tmp_path / "list", "--test_share", "0"
+    )
+    assert load_from_disk(tmp_path / "list" / "rows")["sentences"][:] == [said, []]
 
 
 @pytest.mark.parametrize(

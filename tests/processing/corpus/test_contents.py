@@ -191,6 +191,18 @@ def test_a_file_that_changes_while_it_is_described_is_an_error(tmp_path):
     assert asked == ["b"] and rows["error"][:] == [None, None] and len(rows[1]["visual_ids"]) == 6
 
 
+def test_a_file_that_vanishes_while_it_is_described_is_an_error(tmp_path):
+    """And no more: the others are described, and the next run describes it when it is back."""
+    make(tmp_path / "videos", a="v3", b="v4")
+    processor, given, aside = Reader(), find_videos(tmp_path / "videos"), tmp_path / "b.mp4"
+    processor.row = lambda name: (given["b"].exists() and given["b"].rename(aside), StandIn().row(name))[1]
+    rows = build_corpus(given, processor, tmp_path / "corpus", **OPTIONS)
+    assert rows["error"][:] == [None, "b: the file was taken away while it was described"]
+    aside.rename(given["b"])
+    asked, rows = build(tmp_path / "videos", tmp_path / "corpus")
+    assert asked == ["b"] and rows["error"][:] == [None, None] and len(rows[1]["visual_ids"]) == 4
+
+
 def test_folders_of_before_go_on(tmp_path):
     """Their rows do not tell what they were made of, and count by name."""
     make(tmp_path / "videos", a="v3", b="v4")

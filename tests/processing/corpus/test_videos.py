@@ -4,11 +4,10 @@ import logging
 import os
 
 import pytest
-from datasets import Dataset, Video
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from processing.corpus import dataset_videos, find_videos, listed_videos
+from processing.corpus import find_videos, listed_videos
 from processing.corpus.videos import named_videos
 
 
@@ -141,23 +140,3 @@ def test_a_list_names_videos_as_it_writes_them(tmp_path):
         listed_videos(tmp_path / "empty.txt")
     with pytest.raises(ValueError, match="the list of videos cannot be read"):
         listed_videos(tmp_path / "nowhere.txt")
-
-
-def test_videos_of_a_data_set(tmp_path):
-    make(tmp_path, "a/x.mp4", "a/b/y.mp4")
-    paths = [str(tmp_path / "a" / "b" / "y.mp4"), str(tmp_path / "a" / "x.mp4")]
-    data = Dataset.from_dict({"clip": paths}).cast_column("clip", Video())
-    assert dataset_videos(data, tmp_path / "out") == {"b/y": tmp_path / "a/b/y.mp4", "x": tmp_path / "a/x.mp4"}
-    assert not (tmp_path / "out").exists()
-    held = Dataset.from_dict({"clip": [{"bytes": b"one", "path": "v.webm"}, {"bytes": b"two", "path": None}]})
-    for _ in range(2):
-        found = dataset_videos(held.cast_column("clip", Video()), tmp_path / "out")
-        assert {name: path.read_bytes() for name, path in found.items()} == {
-            "000000_v": b"one",
-            "000001_video": b"two",
-        }
-    with pytest.raises(ValueError, match="no column of videos; its columns are text"):
-        dataset_videos(Dataset.from_dict({"text": ["a"]}), tmp_path)
-    gone = Dataset.from_dict({"clip": [str(tmp_path / "gone.mp4")]}).cast_column("clip", Video())
-    with pytest.raises(ValueError, match="Row 0 of the data set has neither the bytes nor the file"):
-        dataset_videos(gone, tmp_path)

@@ -1,0 +1,149 @@
+"""Protects which videos a data set on this machine holds, and that each is a file only while it is worked on."""
+
+import pickle
+import tarfile
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from datasets import Dataset, Video, load_from_disk
+from support.stand_in import StandIn
+
+from processing.corpus import build_corpus, dataset_videos, streamed_videos
+from processing.corpus.contents import stamp_of
+from processing.corpus.held import HeldVideo, NoVideoError
+
+
+def saved(folder, clips):
+    Dataset.from_dict({"clip": clips, "label": [*range(len(clips))]}).cast_column("clip", Video()).save_to_disk(folder)
+    return load_from_disk(folder)
+
+
+def test_files_stay_where_they_lie(tmp_path):
+    """Under the names that they have below the folder of them all, one that is not there too."""
+    paths = [str(tmp_path / "a" / name) for name in ("b/y.mp4", "x.mp4", "gone.mp4")]
+    data = Dataset.from_dict({"clip": paths, "label": [1, 2, 3]}).cast_column("clip", Video())
+    found = dataset_videos(data, tmp_path / "out")
+    assert {name: str(path) for name, path in found.items()} == dict(zip(("b/y", "x", "gone"), paths, strict=True))
+    with pytest.raises(ValueError, match="no column of videos; its columns are text"):
+        dataset_videos(Dataset.from_dict({"text": ["a"]}), tmp_path)
+    with pytest.raises(ValueError, match="no column 'film'; its columns are clip, label"):
+        dataset_videos(data, tmp_path, "film")
+
+
+def test_what_it_holds_is_a_file_for_a_while(tmp_path):
+    """As long as nobody drops it, once, also of a data set in another order and in another process. A row of nothing
+    is known to be one, and a name is never a place."""
+    clips = [{"bytes": b"one", "path": "v.webm"}, {"bytes": b"two", "path": None}, None]
+    clips += [{"bytes": b"four", "path": "../../x/\0 y.mp4"}]
+    data = saved(tmp_path / "data", clips).select([3, 2, 1, 0])
+    found = dataset_videos(data, tmp_path / "out")
+    assert [*found] == ["000000_\0 y", "000001_video", "000002_video", "000003_v"] and not (tmp_path / "out").exists()
+    for number, video in enumerate(pickle.loads(pickle.dumps([*found.values()]))):
+        if number == 1:
+            with pytest.raises(NoVideoError, match="000001_video.mp4: the data set holds no video there"):
+                video.fetch()
+            continue
+        path = video.fetch()
+        assert path.read_bytes() == (b"four", None, b"two", b"one")[number] and video.fetch() == path
+        assert path.parent.parent == tmp_path / "out" and path.parent.name.endswith(".unfinished")
+        video.drop()
+        assert not [*(tmp_path / "out").iterdir()]
+    again = dataset_videos(load_from_disk(tmp_path / "data").select([3, 2, 1, 0]), tmp_path / "out")
+    assert [stamp_of(one) for one in again.values()] == [stamp_of(one) for one in found.values()]
+    assert len({stamp_of(one) for one in found.values()}) == 4
+
+
+class Numbered(StandIn):
+    """Describes what it can open, by the number that a name begins with."""
+
+    def describe(self, videos, names, subtitles, on_progress=None):
+        self.asked += names
+        for video in videos:
+            assert open(video, "rb").read()
+        return [self.row(f"v{int(name[:6]) + 1}") | {"video_id": name} for name in names]
+
+
+def test_a_row_of_nothing_is_an_error_once(tmp_path):
+    """And the others are described, once; the second run asks for none of them."""
+    data, first, second = saved(tmp_path / "data", [{"bytes": b"a", "path": "a.mp4"}, None]), Numbered(), Numbered()
+    given = {"levels": 1, "branches": 2}
+    for processor in (first, second):
+        videos = dataset_videos(data, tmp_path / "out" / "features")
+        rows = build_corpus(videos, processor, tmp_path / "out", **given)
+    assert (first.asked, second.asked) == (["000000_a"], []) and rows["video_id"][:] == ["000000_a", "000001_video"]
+    assert rows[1]["error"] == "000001_video: the data set holds no video there"
+
+
+def test_a_folder_of_parquet_or_tar_is_read_as_on_the_hub(tmp_path):
+    """Parquet of plain bytes; and in whichever order videos are asked for, in another process too."""
+    contents = [bytes([65 + number]) * 5000 for number in range(7)]
+    for name in ("parquet", "tar"):
+        (tmp_path / name).mkdir()
+    table = pa.table({"mp4": contents, "text": ["x"] * 7})
+    pq.write_table(table, tmp_path / "parquet" / "train.parquet", row_group_size=3)
+    with tarfile.open(tmp_path / "tar" / "train.tar", "w") as archive:
+        for number, content in enumerate(contents):
+            (tmp_path / f"{number}.mp4").write_bytes(content)
+            archive.add(tmp_path / f"{number}.mp4", arcname=f"clips/{number}.mp4")
+    for name, column in {"parquet": "mp4", "tar": None}.items():
+        videos = [*streamed_videos(str(tmp_path / name), tmp_path / "out", column=column).values()]
+        assert len(videos) == 7 and all(isinstance(video, HeldVideo) for video in videos)
+        videos = pickle.loads(pickle.dumps(videos))  # as an engine sends them to its jobs
+        for number in (0, 1, 1, 2, 6, 4, 3, 5, 0):
+            assert videos[number].fetch().read_bytes() == contents[number]
+            videos[number].drop()
+
+
+def test_of_several_configurations_one_is_named(tmp_path):
+    """What `datasets` says in several lines is one, which tells what there is."""
+    for name in "ab":
+        (tmp_path / name).mkdir()
+        pq.write_table(pa.table({"mp4": [b"1"]}), tmp_path / name / "train.parquet")
+    configs = "".join(f"- config_name: {name}\n  data_dir: {name}\n" for name in "ab")
+    (tmp_path / "README.md").write_text(f"---\nconfigs:\n{configs}---\n")
+    assert len(streamed_videos(str(tmp_path), tmp_path, column="mp4", config="b")) == 1
+    with pytest.raises(ValueError, match=r"cannot be opened as a data set: [^\n]*'a', 'b'\]$"):
+        streamed_videos(str(tmp_path), tmp_path)
+    with pytest.raises(ValueError, match="nowhere cannot be opened as a data set: "):
+        streamed_videos(str(tmp_path / "nowhere"), tmp_path)
+
+
+def test_damage_in_the_midst_is_of_its_rows_alone(tmp_path):
+    """Rows in other row groups are read, before it and after it."""
+    contents = [bytes([65 + number]) * 200_000 for number in range(6)]
+    (tmp_path / "parquet").mkdir()
+    path = tmp_path / "parquet" / "train.parquet"
+    pq.write_table(pa.table({"mp4": contents}), path, row_group_size=2, compression=None, use_dictionary=False)
+    begin = pq.read_metadata(path).row_group(1).column(0).data_page_offset
+    damaged = path.read_bytes()
+    path.write_bytes(damaged[:begin] + b"\xff" * 50 + damaged[begin + 50 :])
+    videos = [*streamed_videos(str(path.parent), tmp_path / "out", column="mp4").values()]
+    assert [video.fetch().read_bytes() for video in videos[:2] + videos[4:]] == contents[:2] + contents[4:]
+    for video in videos[2:4]:
+        with pytest.raises(NoVideoError, match="train.parquet, row group 1, row .: the Parquet file is damaged"):
+            video.fetch()
+
+
+def test_captions_are_what_is_said(tmp_path):
+    """In the forms in which data sets hold them, as Parquet and on disk; a text is never taken for a file's name."""
+    said = [{"text": "cut it.", "start": 0.5, "end": 1.0}]
+    (tmp_path / "parquet").mkdir()
+    for number, (told, expected) in enumerate(
+        {
+            "list": ([said, None, []], [said, None, []]),
+            "columns": ([{name: [said[0][name]] for name in said[0]}] * 3, [said] * 3),
+            "text": (["/etc/hostname", "", None], [["/etc/hostname"], [""], None]),
+        }.values()
+    ):
+        path = tmp_path / "parquet" / "train.parquet"
+        pq.write_table(pa.table({"mp4": [b"a", b"b", b"c"], "said": told, "n": [number] * 3}), path)
+        found = streamed_videos(str(path.parent), tmp_path, column="mp4", captions="said")
+        assert [video.captions for video in found.values()] == expected
+    clips = [{"bytes": b"a", "path": "a.mp4"}, {"bytes": b"b", "path": "b.mp4"}]
+    data = Dataset.from_dict({"clip": clips, "said": [said, None]}).cast_column("clip", Video())
+    found = dataset_videos(data, tmp_path, captions="said")
+    assert [video.captions for video in found.values()] == [said, None]
+    assert found["000000_a"].fetch().read_bytes() == b"a" and not found["000000_a"].drop()
+    with pytest.raises(ValueError, match="no column 'words'; its columns are clip, said"):
+        dataset_videos(data, tmp_path, captions="words")
