@@ -37,13 +37,11 @@ def options_table(script: Path) -> str:
 
 
 def _groups(parser):
-    """Title, description and table of each group that has options."""
+    """Title and table of each group that has options."""
     for group in parser._action_groups:
         actions = [action for action in group._group_actions if action.help != argparse.SUPPRESS and shown(action)]
         if actions:
-            named = group.title not in ("options", "positional arguments")
-            told = f"**{group.title}**: {group.description or ''}".rstrip(": ") if named else ""
-            yield told
+            yield "" if group.title in ("options", "positional arguments") else f"**{group.title}**"
             yield "\n".join(["| option | default | |", "|---|---|---|", *map(_line, actions)])
 
 

@@ -10,8 +10,7 @@ A page asks in a comment of its own line, which a reader of the file does not se
     <!-- notebook examples/notebooks/step_by_step.ipynb -->
 
 and for one figure in a sentence, `{{ quality_kitchen.verb_top1 .1% }}`: a file of `benchmarks/results`, a key, a
-format.
-What is asked for and not there ends the build.
+format. What is asked for and not there ends the build.
 """
 
 import json
@@ -31,7 +30,7 @@ HEADING = re.compile(r"^(#+) (.*)$")
 LINK = re.compile(r"(!?)\[([^\]]*)\]\(([^)\s]+)\)")
 # Pages that hold what these files do.
 PAGES = {"CONTRIBUTING.md": "contributing.md", "CHANGELOG.md": "changelog.md", "docs/security.md": "security.md"}
-PICTURES = ("benchmarks/results/quality_kitchen.png",)
+PICTURES = [path.relative_to(ROOT).as_posix() for path in sorted(ROOT.glob("benchmarks/results/*.png"))]
 NOTEBOOKS = ("examples/notebooks/step_by_step.ipynb",)
 
 

@@ -59,9 +59,9 @@ def plot_film(video, sentences: Sequence[Mapping], clip_seconds: float, path: st
     for number, sentence in enumerate(sentences):
         bottom, width = 0.5 * (1 - number % 2), sentence["end"] - sentence["start"]
         said.broken_barh([(sentence["start"], width)], (bottom + 0.03, 0.1), color="#6fa8dc")
-        told = textwrap.fill(sentence["text"], 20)
+        told = textwrap.fill(sentence["text"], 19)
         centre = np.clip(sentence["start"] + width / 2, 0.05 * seconds, 0.95 * seconds)
-        said.text(centre, bottom + 0.31, told, ha="center", va="center", fontsize=7.5)
+        said.text(centre, bottom + 0.31, told, ha="center", va="center", fontsize=8.5)
     for axes, name in ((pictures, "pictures"), (waves, "sound"), (said, "sentences")):
         axes.set_ylabel(name, rotation=0, ha="right", va="center")
         axes.set_yticks([])
@@ -193,7 +193,7 @@ def plot_sequence(
     figure, axes = plt.subplots(figsize=(0.82 * (width + margin), 1.7 * len(sequences)), layout="constrained")
     for line, (name, tokens) in enumerate(sequences):
         bottom = -2.2 * line
-        axes.text(-0.15, bottom + 0.5, name, ha="right", va="center", fontsize=9)
+        axes.text(-0.15, bottom + 0.5, name, ha="right", va="center", fontsize=11)
         for place, token in enumerate(tokens):
             _draw_box(axes, place, bottom, token)
             if token in frames:
@@ -210,7 +210,7 @@ def _draw_box(axes, place: float, bottom: float, token: str) -> None:
     colour = HIDDEN if token == "[MASK]" else SPECIAL if token.startswith("[") else LANGUAGE
     colour = VISION if token.startswith("<v_") else colour
     axes.add_patch(plt.Rectangle((place + 0.04, bottom + 0.1), 0.92, 0.8, facecolor=colour, edgecolor="grey"))
-    axes.text(place + 0.5, bottom + 0.5, token.replace("<v_", "<v_\n"), ha="center", va="center", fontsize=7.5)
+    axes.text(place + 0.5, bottom + 0.5, token.replace("<v_", "<v_\n"), ha="center", va="center", fontsize=10)
 
 
 def plot_representations(
@@ -234,7 +234,7 @@ def plot_representations(
     for place, token in enumerate(tokens):
         _draw_box(axes, place, -1.1, token)
         name = token.strip("[]<>") or token  # [CLS] is R of CLS in the books, too
-        axes.text(place + 0.5, 4.8, f"R\n{name}", ha="center", va="bottom", fontsize=7.5)
+        axes.text(place + 0.5, 4.8, f"R\n{name}", ha="center", va="bottom", fontsize=10)
         for bottom, vectors in ((0.0, inputs), (3.7, outputs)):
             limit = float(vectors.abs().quantile(0.98))
             span = (place + 0.2, place + 0.8, bottom, bottom + 1.0)
@@ -243,9 +243,9 @@ def plot_representations(
             arrow = {"arrowstyle": "->", "color": "grey"}
             axes.annotate("", (place + 0.5, low + 0.45), (place + 0.5, low), arrowprops=arrow)
     axes.add_patch(plt.Rectangle((0.05, 1.6), len(tokens) - 0.1, 1.55, facecolor="#d9ead3", edgecolor="grey"))
-    axes.text(len(tokens) / 2, 2.4, told, ha="center", va="center", fontsize=12)
+    axes.text(len(tokens) / 2, 2.4, told, ha="center", va="center", fontsize=15)
     for bottom, name in ((-0.6, "tokens"), (0.5, "embeddings"), (4.2, "represen-\ntations")):
-        axes.text(-0.1, bottom, name, ha="right", va="center", fontsize=8)
+        axes.text(-0.1, bottom, name, ha="right", va="center", fontsize=10)
     axes.set_xlim(-1, len(tokens))
     axes.set_ylim(-1.2, 5.4)
     axes.set_axis_off()
@@ -263,21 +263,21 @@ def plot_answers(answers: Mapping[str, Sequence[Sequence[tuple[str, float]]]], p
     """
     questions = max(len(lists) for lists in answers.values())
     figure, grid = plt.subplots(
-        len(answers), questions, figsize=(4.4 * questions + 1, 1.5 * len(answers) + 0.3), layout="constrained",
+        len(answers), questions, figsize=(3.4 * questions + 1.2, 1.6 * len(answers) + 0.3), layout="constrained",
         squeeze=False, sharex=True,
     )  # fmt: skip
     for line, (shown, lists) in zip(grid, answers.items(), strict=True):
         for number, (axes, best) in enumerate(zip(line, lists, strict=True)):
             names, shares = zip(*best, strict=True)
             bars = axes.barh(range(len(best)), shares, color="#6fa8dc")
-            axes.bar_label(bars, [f"{100 * share:.1f} %" for share in shares], fontsize=7, padding=2)
-            axes.set_yticks(range(len(best)), names, fontsize=8)
+            axes.bar_label(bars, [f"{100 * share:.1f} %" for share in shares], fontsize=9, padding=2)
+            axes.set_yticks(range(len(best)), names, fontsize=9)
             axes.invert_yaxis()
-            axes.set_xlim(0, 1.15)
+            axes.set_xlim(0, 1.25)
             axes.set_xticks([])
             axes.spines[["top", "right", "bottom"]].set_visible(False)
             if not number:
-                axes.set_ylabel(shown, rotation=0, ha="right", va="center", fontsize=9)
+                axes.set_ylabel(shown, rotation=0, ha="right", va="center", fontsize=10)
     for number, axes in enumerate(grid[0], start=1):
         axes.set_title(f"mask {number}" if questions > 1 else "mask", fontsize=9)
     _save(figure, path)

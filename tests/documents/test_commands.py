@@ -1,5 +1,6 @@
 """Protects the documents: the commands that they show exist, with these options, and the cheap ones run."""
 
+import argparse
 import re
 import runpy
 import subprocess
@@ -10,7 +11,7 @@ from io import StringIO
 
 import pytest
 from option_tables import parser_of
-from support.document_blocks import ROOT, script_commands, shell_blocks, simple_commands
+from support.document_blocks import PAGES, ROOT, script_commands, shell_blocks, simple_commands
 
 COMMANDS = script_commands()
 # Those of README.md that are done in a moment with a tiny model, in the order in which they stand there.
@@ -39,6 +40,22 @@ def test_options_of_commands_are_known(script):
                 parser(script).parse_args(list(words))
         except SystemExit as end:
             assert not end.code, f"{where}: {script} {' '.join(words)}\n{told.getvalue()}"
+
+
+def options_of(parser):
+    """Every option of a script, those of its jobs too."""
+    found = {name for action in parser._actions for name in action.option_strings}
+    jobs = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
+    return found.union(*(options_of(job) for one in jobs for job in one.choices.values()))
+
+
+def test_options_in_sentences_are_known():
+    """What a page calls `--so` is an option of one of our scripts."""
+    scripts = {one.script for one in COMMANDS if one.words and not needs(one.script, "datatrove")}
+    known = set().union(*(options_of(parser(script)) for script in scripts))
+    for page in PAGES:
+        named = set(re.findall(r"`(--\w+)[^`\n]*`", page.read_text(encoding="utf-8")))
+        assert named <= known, f"{page.name}: {sorted(named - known)}"
 
 
 def test_files_of_commands_are_there():

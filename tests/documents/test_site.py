@@ -83,5 +83,6 @@ def test_every_public_name_is_in_the_reference(site):
 
     for package in (modeling_videobert, processing, codebook, corpus, evaluation, search, training_data):
         page = (site / "api" / package.__name__.rpartition(".")[2] / "index.html").read_text(encoding="utf-8")
-        missing = {name for name in package.__all__ if f'id="{package.__name__}.{name}"' not in page}
-        assert not missing, package.__name__
+        # A function that is called as its module lies under that.
+        shown = {name for name in package.__all__ if re.search(rf'id="{package.__name__}\.(?:\w+\.)?{name}"', page)}
+        assert shown == set(package.__all__), package.__name__
