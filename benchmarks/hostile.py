@@ -2,7 +2,7 @@
 
     python benchmarks/hostile.py                       # all of them, and a table
     python benchmarks/hostile.py --json results.json   # the counts in a file too
-    python benchmarks/hostile.py --kinds lists names   # some kinds
+    python benchmarks/hostile.py --kinds lists links   # some kinds
     python benchmarks/hostile.py --errors              # and what the row of each file says
 
 The files are made on the spot (`tests/support/hostile_files`) and built into a corpus as any others, in a process of

@@ -134,7 +134,7 @@ class VideoBertModel(VideoBertPreTrainedModel, BertModel):
 
         Raises:
             ValueError: An empty batch, ids out of range, more positions than the model has, or `attention_mask`
-            beside `sequence_ids`.
+                beside `sequence_ids`.
         """
         if sequence_ids is not None:
             if attention_mask is not None:
