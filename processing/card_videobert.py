@@ -66,13 +66,13 @@ def processor_card(processor, repo_id: str) -> str:
 
 def codebook_card(codebook, repo_id: str) -> str:
     """The card of a codebook that is published alone; arguments as of [`processor_card`]."""
-    backbone = codebook.config.backbone
+    backbone, survival = codebook.config.backbone, told_survival(codebook)
     return CARD.format(
         empty=EMPTY_CARD,
         name=repo_id.split("/")[-1],
         what=CODEBOOK.format(summary=codebook.summary(), backbone=f"`{backbone}`" if backbone else "some network"),
         code=CODEBOOK_CODE.format(repo_id=repo_id, width=codebook.config.feature_size),
-        parts="",
+        parts=f"\nWhat stays the same where a video is altered: {survival}.\n" if survival else "",
     )
 
 
@@ -101,7 +101,19 @@ def parts_table(processor, above: Mapping[str, str] | None = None) -> str:
         "video network": _told(processor.backbone),
         "clips": f"{cutter.clip_seconds} s at {cutter.fps} frames a second",
     }
+    if survival := told_survival(codebook):
+        rows["what stays the same where a video is altered"] = survival
     return "\n".join(["| part | value |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows.items())])
+
+
+def told_survival(codebook) -> str:
+    """How many visual ids survive an altered video, in words; nothing where it was not measured."""
+    found = getattr(getattr(codebook, "config", None), "robustness", None)
+    if not found:
+        return ""
+    shares = {**found["survive"], "by chance": found["chance"]}
+    told = [f"{name} {100 * share[-1]:.0f} % ({100 * share[0]:.0f} %)" for name, share in shares.items()]
+    return f"of {found['clips']} clips visual ids (and top levels): " + ", ".join(told)
 
 
 def absent_networks(processor) -> dict[str, str]:
