@@ -11,6 +11,11 @@ resolution, here of 20 videos of the folder; the codebook keeps it for its card:
     python examples/fit_codebook.py --features runs/mine/corpus/features --output runs/codebook \
         --report runs/codebook/report --videos my_videos/ --robustness_videos 20 --processor runs/mine
 
+To the Hub at the end, with its frames and its card; that it may is found out first:
+
+    python examples/fit_codebook.py --features runs/mine/corpus/features --output runs/codebook --push_to_hub \
+        --hub_model_id user/codebook
+
 On several processes or machines, the same result; run again, a killed fit goes on where it stopped:
 
     accelerate launch --num_processes 8 examples/fit_codebook.py --features /data/features --output runs/codebook
@@ -44,11 +49,14 @@ import pyarrow as pa
 import torch
 from accelerate import Accelerator, PartialState
 from datasets import Dataset
+from transformers import HfArgumentParser
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from endings import end_in_a_sentence
 from pictures.codebook import middle_frames, plot_gallery, plot_report
+from publishing.hub import claim_repository, publish_what_was_made
+from training.options import HubOptions
 
 from processing import VideoBertProcessor
 from processing.card_videobert import told_survival
@@ -69,7 +77,7 @@ COLUMNS, LINES = 6, 10  # of the gallery
 
 
 def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = HfArgumentParser(HubOptions, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     switch = argparse.BooleanOptionalAction
     # The fit
     parser.add_argument("--features", type=Path, nargs="+", required=True, help="Parquet shards, or folders of them")
@@ -254,6 +262,7 @@ def main() -> None:
     Accelerator()  # finds the other processes
     if wrong := [token for token in options.tokens or () if not 0 <= token < options.branches**options.levels]:
         raise ValueError(f"--tokens {wrong}: the visual ids are 0 to {options.branches**options.levels - 1}.")
+    repo_id = claim_repository(options, options.output, "codebook") if PartialState().is_main_process else None
     source, rows = open_features(options.features, options.test_share)
     altered = find_altered(options, source, rows) if options.robustness_videos else None
     codebook = fit(options, source, options.output, options.seed)
@@ -269,6 +278,7 @@ def main() -> None:
         save_codebook(codebook, options.output)
     if options.ids:
         write_ids(codebook, options.features, options.ids, rows)
+    publish_what_was_made("codebook", options.output, repo_id)
 
 
 if __name__ == "__main__":
