@@ -83,8 +83,8 @@ def plot_survival(robustness: Mapping, axis) -> None:
         chance = robustness["chance"][level]
         axis.axhline(chance, ls="--", color=drawn[0].get_facecolor(), label=f"by chance {chance:.2f}")
     axis.set_xticks(range(len(names)), names, fontsize="small")
-    axis.set_ylim(0, 1.1)
-    axis.legend(fontsize="small", loc="lower right")
+    axis.set_ylim(0, 1.3)  # with room for the legend
+    axis.legend(fontsize="small", loc="upper center", ncols=2)
     axis.set_title(f"clips that stay where videos are altered, of {robustness['clips']:,}", fontsize="medium")
 
 
