@@ -219,7 +219,7 @@ def report(
         if name != "robustness":
             print(f"{name:22}{value}")
     if altered:
-        print(told_survival(codebook))
+        print(f"{'robustness':22}{told_survival(codebook)}")
 
 
 def show_tokens(codebook: VisualCodebook, source: FeatureShards, options: argparse.Namespace) -> None:

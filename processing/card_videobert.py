@@ -40,6 +40,7 @@ from transformers import AutoModel
 codebook = AutoModel.from_pretrained("{repo_id}", trust_remote_code=True)
 visual_ids = codebook.encode(torch.randn(5, {width}))  # one feature a clip
 print(visual_ids, codebook.centroids(visual_ids).shape)"""
+SURVIVAL = "visual ids (top levels) stay the same where videos are altered"
 ELSEWHERE = """
 The weights of {networks} are neither in this repository nor on the Hub: to read videos, pass the folders where they
 are, `from_pretrained("{repo_id}", trust_remote_code=True, {arguments})`. Text and visual ids need none.
@@ -72,7 +73,7 @@ def codebook_card(codebook, repo_id: str) -> str:
         name=repo_id.split("/")[-1],
         what=CODEBOOK.format(summary=codebook.summary(), backbone=f"`{backbone}`" if backbone else "some network"),
         code=CODEBOOK_CODE.format(repo_id=repo_id, width=codebook.config.feature_size),
-        parts=f"\nWhat stays the same where a video is altered: {survival}.\n" if survival else "",
+        parts=f"\nSo many {SURVIVAL}: {survival}.\n" if survival else "",
     )
 
 
@@ -102,7 +103,7 @@ def parts_table(processor, above: Mapping[str, str] | None = None) -> str:
         "clips": f"{cutter.clip_seconds} s at {cutter.fps} frames a second",
     }
     if survival := told_survival(codebook):
-        rows["what stays the same where a video is altered"] = survival
+        rows[SURVIVAL] = survival
     return "\n".join(["| part | value |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows.items())])
 
 
@@ -113,7 +114,7 @@ def told_survival(codebook) -> str:
         return ""
     shares = {**found["survive"], "by chance": found["chance"]}
     told = [f"{name} {100 * share[-1]:.0f} % ({100 * share[0]:.0f} %)" for name, share in shares.items()]
-    return f"of {found['clips']} clips visual ids (and top levels): " + ", ".join(told)
+    return f"{', '.join(told)}; {found['clips']} clips"
 
 
 def absent_networks(processor) -> dict[str, str]:
