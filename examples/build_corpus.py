@@ -21,6 +21,10 @@ One stage alone: describing, on another machine say; the fit of the codebook; th
     python examples/build_corpus.py --output runs/corpus --stage codebook --levels 2 --branches 16
     python examples/build_corpus.py --output runs/corpus --stage rows --codebook runs/small
 
+To the Hub at the end, as a data set with a card that says how it was made; that it may is found out first:
+
+    python examples/build_corpus.py --videos my_videos/ --output runs/corpus --push_to_hub --hub_model_id user/rows
+
 Several tasks share a corpus: processes, on one machine or on many, that see the same files. The stages `contents` and
 `features` are shared out; `finish`, once, makes of it what one process would have made. What was killed is run again:
 
@@ -46,8 +50,9 @@ from transformers import HfArgumentParser
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from endings import end_in_a_sentence
+from publishing.hub import claim_repository, publish_what_was_made
 from training.material import make_processor, subtitles_of
-from training.options import HelpFormatter, ModelOptions, complete_models, option
+from training.options import HelpFormatter, HubOptions, ModelOptions, complete_models, option
 
 from processing import VisualCodebook
 from processing.codebook.feature_shards import rows_by_video
@@ -70,6 +75,7 @@ from processing.corpus.settings import read_settings
 from processing.corpus.summary import summarise, summary_lines
 
 WITH_VIDEOS = ("all", "contents", "features", "finish")
+WITH_ROWS = ("all", "finish", "rows")
 
 
 @dataclass
@@ -149,21 +155,8 @@ def write_rows(options: CorpusOptions) -> None:
     print("\n".join(summary_lines(summarise(rows, {}))))
 
 
-def stop(*_) -> None:
-    """Ends the program as Ctrl-C does: processes that describe videos end with it, and what is half written goes."""
-    raise KeyboardInterrupt(signal.SIGTERM)
-
-
-def main() -> None:
-    parser = HfArgumentParser((CorpusOptions, ModelOptions), description=__doc__, formatter_class=HelpFormatter)
-    options, models = parser.parse_args_into_dataclasses()
-    if options.stage in WITH_VIDEOS and (options.videos is None) == (options.dataset is None):
-        parser.error("one of --videos and --dataset is needed: a folder or list of videos, or a data set")
-    complete_models(models)
-    signal.signal(signal.SIGTERM, stop)
-    if options.stage in WITH_VIDEOS:
-        build(options, models)
-        return
+def make_of_features(options: CorpusOptions, models: ModelOptions) -> None:
+    """The stages for which no video is opened."""
     if not (options.output / "features").is_dir():
         raise ValueError(f"{options.output / 'features'} is not there: describe videos first (--stage features).")
     with only_one(options.output):
@@ -171,6 +164,30 @@ def main() -> None:
             print(f"{options.output / 'codebook'}: {fit(options, models).codebook_size} visual ids")
         else:
             write_rows(options)
+
+
+def stop(*_) -> None:
+    """Ends the program as Ctrl-C does: processes that describe videos end with it, and what is half written goes."""
+    raise KeyboardInterrupt(signal.SIGTERM)
+
+
+def main() -> None:
+    groups = (CorpusOptions, ModelOptions, HubOptions)
+    parser = HfArgumentParser(groups, description=__doc__, formatter_class=HelpFormatter)
+    options, models, hub = parser.parse_args_into_dataclasses()
+    if options.stage in WITH_VIDEOS and (options.videos is None) == (options.dataset is None):
+        parser.error("one of --videos and --dataset is needed: a folder or list of videos, or a data set")
+    if hub.push_to_hub and options.stage not in WITH_ROWS:
+        parser.error(f"--push_to_hub publishes rows, which --stage {options.stage} does not make")
+    complete_models(models)
+    repo_id = claim_repository(hub, options.output, "corpus")
+    signal.signal(signal.SIGTERM, stop)
+    if options.stage in WITH_VIDEOS:
+        build(options, models)
+    else:
+        make_of_features(options, models)
+    told = {"license": models.license, "language": models.written_language()}
+    publish_what_was_made("corpus", options.output, repo_id, **told)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,8 @@ On one's own model and a few labelled videos, all of which are to be learned fro
     python examples/finetune_actions.py --model runs/mine --corpus my_rows/ --truth my_steps.jsonl \
         --label verb --output_dir runs/my_verbs
 
-The truth file is that of `classify_actions.py`. What is saved holds model and processor:
+The truth file is that of `classify_actions.py`. With `--push_to_hub --hub_model_id user/name` what was made goes to
+the Hub at the end, with a card. What is saved holds model and processor:
 
     model = AutoModelForVideoClassification.from_pretrained("runs/my_verbs", trust_remote_code=True).eval()
     processor = AutoProcessor.from_pretrained("runs/my_verbs", trust_remote_code=True)
@@ -28,18 +29,22 @@ from pathlib import Path
 import numpy as np
 import torch
 from endings import end_in_a_sentence
-from transformers import Trainer, TrainingArguments, set_seed
+from publishing.hub import claim_repository, publish_what_was_made
+from training.options import HubOptions
+from transformers import HfArgumentParser, Trainer, TrainingArguments, set_seed
 
 from modeling_videobert import VideoBertForVideoClassification
 from processing import VideoBertProcessor
 from processing.corpus import check_rows, read_rows
+from processing.corpus.counts import count_rows
 from processing.evaluation import read_truth, step_segments
 from processing.evaluation.actions import TOPS, share_within
 from processing.evaluation.controls import MISS, frequency_ranks, rank_words, token_probe_ranks
+from processing.evaluation.tables import classes_table
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = HfArgumentParser(HubOptions, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", required=True, help="folder or Hub id of a trained VideoBERT")
     parser.add_argument("--corpus", type=Path, required=True, help="rows of the videos to learn from")
     parser.add_argument("--truth", type=Path, required=True, help="the steps of all videos, one JSON object a line")
@@ -85,26 +90,27 @@ def rank_classes(trainer: Trainer, test: Sequence[Mapping], collator: Collator) 
 
 
 def figures_of(ranks: Mapping[str, np.ndarray], num_classes: int) -> dict[str, float]:
-    """Shares and standard errors of each way to answer, which are printed too."""
+    """Shares and standard errors of each way to answer."""
     figures = {f"top{top}_chance": min(1.0, top / num_classes) for top in TOPS}
-    print("| | " + " | ".join(f"top-{top}" for top in TOPS) + " |\n|---|---|---|")
     for name, found in ranks.items():
-        cells = []
         for top in TOPS:
-            share, se = share_within(found, top)
-            figures |= {f"top{top}{name}": share, f"top{top}{name}_se": se}
-            cells.append(f"{100 * share:.1f} ± {100 * se:.1f}")
-        print(f"| {NAMES[name]} | " + " | ".join(cells) + " |")
-    print("| chance | " + " | ".join(f"{100 * figures[f'top{top}_chance']:.1f}" for top in TOPS) + " |")
+            figures[f"top{top}{name}"], figures[f"top{top}{name}_se"] = share_within(found, top)
     return figures
 
 
-NAMES = {"": "fine-tuned", "_prior": "the commonest class", "_token_probe": "supervised on the same tokens"}
+def describe_training(args: argparse.Namespace, model: VideoBertForVideoClassification) -> dict:
+    """What a card tells of how a model was trained, and on what."""
+    options = {name: getattr(args, name) for name in ("label", "epochs", "batch_size", "learning_rate", "seed")}
+    told = {"options": options, "train": count_rows(read_rows(args.corpus)), "weights": model.weights_fingerprint()}
+    if args.test_corpus:
+        told |= {"held_out": count_rows(read_rows(args.test_corpus)), "split": "rows that were given apart"}
+    return told
 
 
 def main() -> None:
     args = parse_arguments()
     set_seed(args.seed)
+    repo_id = claim_repository(args, args.output_dir, "model")
     processor = VideoBertProcessor.from_pretrained(args.model)
     train = read_segments(args.corpus, args.truth, processor)
     seen = [one for one in train if one["visual_ids"]]
@@ -133,6 +139,9 @@ def main() -> None:
     trainer.train()
     model.save_pretrained(args.output_dir)
     processor.save_pretrained(args.output_dir)
+    told = describe_training(args, model)
+    (args.output_dir / "training.json").write_text(json.dumps(told, indent=2) + "\n")
+    (args.output_dir / "actions.json").unlink(missing_ok=True)  # of a model that lay here before
     print(f"learned {len(classes)} classes from {len(seen)} steps; saved in {args.output_dir}")
     if args.test_corpus:
         test = read_segments(args.test_corpus, args.truth, processor)
@@ -142,7 +151,9 @@ def main() -> None:
             "_token_probe": token_probe_ranks(train, test, args.label),
         }
         figures = {"label": args.label, "num_segments": len(test), **figures_of(ranks, len(classes))}
+        print(classes_table(figures))
         (args.output_dir / "actions.json").write_text(json.dumps(figures, indent=2) + "\n")
+    publish_what_was_made("model", args.output_dir, repo_id)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,17 @@ From the features that a corpus was described with, the paper's 4 x 12, with a r
     python examples/fit_codebook.py --features runs/mine/corpus/features --output runs/codebook \
         --report runs/codebook/report --videos my_videos/ --frames
 
+The report also says how many visual ids survive where videos are encoded anew, cropped, or have another frame rate or
+resolution, here of 20 videos of the folder; the codebook keeps it for its card:
+
+    python examples/fit_codebook.py --features runs/mine/corpus/features --output runs/codebook \
+        --report runs/codebook/report --videos my_videos/ --robustness_videos 20 --processor runs/mine
+
+To the Hub at the end, with its frames and its card; that it may is found out first:
+
+    python examples/fit_codebook.py --features runs/mine/corpus/features --output runs/codebook --push_to_hub \
+        --hub_model_id user/codebook
+
 On several processes or machines, the same result; run again, a killed fit goes on where it stopped:
 
     accelerate launch --num_processes 8 examples/fit_codebook.py --features /data/features --output runs/codebook
@@ -30,6 +41,7 @@ import json
 import os
 import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -37,13 +49,18 @@ import pyarrow as pa
 import torch
 from accelerate import Accelerator, PartialState
 from datasets import Dataset
+from transformers import HfArgumentParser
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from endings import end_in_a_sentence
 from pictures.codebook import middle_frames, plot_gallery, plot_report
+from publishing.hub import claim_repository, publish_what_was_made
+from training.options import HubOptions
 
-from processing.codebook import check_record, codebook_report, fit_codebook, load_codebook
+from processing import VideoBertProcessor
+from processing.card_videobert import told_survival
+from processing.codebook import check_record, codebook_report, fit_codebook, load_codebook, surviving_ids
 from processing.codebook.feature_shards import FeatureShards, find_shards, read_shard, rows_by_video
 from processing.codebook.report import nearest_clips
 from processing.codebook.saving import is_saved, save_codebook
@@ -60,7 +77,7 @@ COLUMNS, LINES = 6, 10  # of the gallery
 
 
 def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = HfArgumentParser(HubOptions, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     switch = argparse.BooleanOptionalAction
     # The fit
     parser.add_argument("--features", type=Path, nargs="+", required=True, help="Parquet shards, or folders of them")
@@ -86,7 +103,15 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--videos", type=Path, help="folder of the videos that the features are of")
     parser.add_argument("--tokens", type=int, nargs="+", help="visual ids in the gallery; by default some common ones")
     parser.add_argument("--frames", action=switch, default=False, help="keep a small frame of every leaf; --videos")
+    parser.add_argument(
+        "--robustness_videos", type=int, default=0, help="so many are altered, to see how many visual ids survive"
+    )
+    parser.add_argument("--processor", help="folder or Hub id of the processor that described --videos, to look again")
     options = parser.parse_args(arguments)
+    if options.robustness_videos < 0:
+        parser.error(f"--robustness_videos is {options.robustness_videos}; it must be 0 or more")
+    if options.robustness_videos and not (options.report and options.videos and options.processor):
+        parser.error("--robustness_videos needs --report, --videos and --processor, whose network looks at them")
     if (options.frames or options.tokens) and options.videos is None:
         parser.error("--frames and --tokens need --videos, the folder of the videos that the features are of")
     if options.videos and not (options.report or options.frames):
@@ -146,10 +171,32 @@ def described_by(source: FeatureShards) -> str | None:
     return public_name(backbone) if backbone else None
 
 
+def find_altered(options: argparse.Namespace, source: FeatureShards, rows: dict | None) -> tuple[dict, Callable]:
+    """Some of the videos that the features are of, and what looks at them as it was done before."""
+    processor = VideoBertProcessor.from_pretrained(options.processor)
+    here, then = public_name(processor.backbone), described_by(source)
+    if here is None or here != (then or here):
+        raise ValueError(f"The processor {options.processor} looks with {here}; the features are of {then}.")
+    seconds = processor.video_processor.clip_seconds, clip_seconds_of(options.features)
+    if seconds[0] != seconds[1]:
+        raise ValueError(
+            f"Clips of {options.processor} are {seconds[0]} s long, those of the features {seconds[1]} s."
+        )
+    videos = {name: path for name, path in find_videos(options.videos).items() if name in (rows or {})}
+    if not videos:
+        raise ValueError(f"{options.videos} holds none of the videos that the features are of.")
+    order = np.random.default_rng(options.seed).permutation(sorted(videos))
+    return {name: videos[name] for name in order[: options.robustness_videos].tolist()}, processor.features
+
+
 def report(
-    codebook: VisualCodebook, other: VisualCodebook, source: FeatureShards, options: argparse.Namespace
+    codebook: VisualCodebook,
+    other: VisualCodebook,
+    source: FeatureShards,
+    options: argparse.Namespace,
+    altered: tuple[dict, Callable] | None = None,
 ) -> None:
-    """Writes the figures and their picture."""
+    """Writes the figures and their picture; the codebook keeps how robust its ids are."""
     sizes = source.sizes()
     total, leaves = sum(sizes), codebook.config.codebook_size
     spare = leaves if total >= 2 * leaves else 0  # for the random codebook
@@ -160,11 +207,19 @@ def report(
         for part in (rows[:measured], rows[measured:])
     )
     figures = codebook_report(codebook, features, other, options.seed, others)
+    if altered:
+        figures["robustness"] = found = surviving_ids(codebook, *altered)
+        for video_id, error in found["errors"].items():
+            print(f"not altered: {video_id}: {error}", file=sys.stderr)
+        codebook.config.robustness = {name: value for name, value in found.items() if name != "errors"}
     options.report.mkdir(parents=True, exist_ok=True)
     (options.report / "report.json").write_text(json.dumps(figures, indent=2) + "\n")
     plot_report(figures, options.report / "report.png")
     for name, value in figures.items():
-        print(f"{name:22}{value}")
+        if name != "robustness":
+            print(f"{name:22}{value}")
+    if altered:
+        print(f"{'robustness':22}{told_survival(codebook)}")
 
 
 def show_tokens(codebook: VisualCodebook, source: FeatureShards, options: argparse.Namespace) -> None:
@@ -207,20 +262,23 @@ def main() -> None:
     Accelerator()  # finds the other processes
     if wrong := [token for token in options.tokens or () if not 0 <= token < options.branches**options.levels]:
         raise ValueError(f"--tokens {wrong}: the visual ids are 0 to {options.branches**options.levels - 1}.")
+    repo_id = claim_repository(options, options.output, "codebook") if PartialState().is_main_process else None
     source, rows = open_features(options.features, options.test_share)
+    altered = find_altered(options, source, rows) if options.robustness_videos else None
     codebook = fit(options, source, options.output, options.seed)
     # How much of the codebook is the features' and how much the seed's takes a second one to tell.
     other = fit(options, source, options.report / "other_seed", options.seed + 1) if options.report else None
     if not PartialState().is_main_process:
         os._exit(0)  # tearing down gloo now and then aborts a process, which would end the first one, too
     if options.report:
-        report(codebook, other, source, options)
+        report(codebook, other, source, options, altered)
     if options.videos:
         show_tokens(codebook, source, options)
-    if options.frames:
+    if options.frames or altered:
         save_codebook(codebook, options.output)
     if options.ids:
         write_ids(codebook, options.features, options.ids, rows)
+    publish_what_was_made("codebook", options.output, repo_id)
 
 
 if __name__ == "__main__":

@@ -21,6 +21,9 @@ Rows that an earlier run made, with its processor, on several GPUs, going on whe
         --processor runs/mine --output_dir runs/mine --config examples/configs/one_gpu.yaml \
         --resume_from_checkpoint latest
 
+With `--push_to_hub --hub_model_id user/name` the model goes to the Hub at the end, as `publish.py` would put it there;
+that it may is found out before the work begins.
+
 Defaults are the paper's recipe where it gives them; the kitchen has its own, `examples/configs/kitchen.yaml`. Sizes
 for several GPUs are in `examples/accelerate/`. Held-out figures and losses go to TensorBoard (`tensorboard --logdir
 runs`), all numbers to `all_results.json`.
@@ -42,6 +45,7 @@ from accelerate import Accelerator
 from accelerate.utils import InitProcessGroupKwargs, set_seed
 from endings import end_in_a_sentence
 from pictures.training import plot_losses, plot_timeline
+from publishing.hub import claim_repository, publish_what_was_made
 from training.loop import Loop
 from training.material import Material, gather_material, make_collator, make_examples
 from training.options import Options, parse_options
@@ -188,6 +192,14 @@ def describe_training(options: Options, material: Material) -> dict:
     }
 
 
+def state_rights(options: Options) -> dict:
+    """What a card says of licence and language."""
+    models, kitchen = options.models, not (options.data.videos or options.data.corpus or options.data.features)
+    if kitchen:
+        return {"license": "apache-2.0", "language": "en"}
+    return {"license": models.license, "language": models.written_language()}
+
+
 def report(options: Options, material: Material, figures: dict, progress, started: float) -> dict:
     """What the saved model is worth, in a card, a file, pictures and on the screen."""
     folder = options.running.output_dir
@@ -200,12 +212,9 @@ def report(options: Options, material: Material, figures: dict, progress, starte
     within = options.objectives.predict_within_modality
     results["named_among"] = "their own modality" if within else "the joint vocabulary"
     results |= {"seconds": time.time() - started, "peak_memory_gb": peak_memory_gb()}
-    models, kitchen = options.models, not (options.data.videos or options.data.corpus or options.data.features)
-    license = "apache-2.0" if kitchen else models.license
-    language = "en" if kitchen or models.asr_task == "translate" else models.language
     training = describe_training(options, material) | {"weights": saved.weights_fingerprint()}
     tables = results_tables(results)
-    write_model_card(folder, saved, material.processor, results, training, tables, license=license, language=language)
+    write_model_card(folder, saved, material.processor, results, training, tables, **state_rights(options))
     for name, told in {"all_results.json": results, "training.json": training}.items():
         (folder / name).write_text(json.dumps(told, indent=2) + "\n")
     plot_losses(progress.history, progress.held_out, folder / "losses.png")
@@ -221,6 +230,8 @@ def main(arguments: list[str] | None = None) -> dict:
     """Gather, train, save, report; returns what `all_results.json` holds, in the main process."""
     started, options = time.time(), parse_options(arguments, __doc__)
     accelerator = start_accelerator(options)
+    folder = options.running.output_dir
+    repo_id = claim_repository(options.hub, folder, "model") if accelerator.is_main_process else None
     with accelerator.main_process_first():
         material = gather_material(options)
     set_seed(options.optimisation.seed)
@@ -241,9 +252,10 @@ def main(arguments: list[str] | None = None) -> dict:
     training_started = time.time()
     progress = loop.run()
     measured = {**loop.final_figures(), "training_seconds": time.time() - training_started}
-    save(accelerator, loop.model, material.processor, options.running.output_dir)
+    save(accelerator, loop.model, material.processor, folder)
     results = report(options, material, measured, progress, started) if accelerator.is_main_process else {}
     accelerator.end_training()
+    publish_what_was_made("model", folder, repo_id, **state_rights(options))
     return results
 
 

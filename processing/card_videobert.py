@@ -40,6 +40,7 @@ from transformers import AutoModel
 codebook = AutoModel.from_pretrained("{repo_id}", trust_remote_code=True)
 visual_ids = codebook.encode(torch.randn(5, {width}))  # one feature a clip
 print(visual_ids, codebook.centroids(visual_ids).shape)"""
+SURVIVAL = "visual ids (top levels) stay the same where videos are altered"
 ELSEWHERE = """
 The weights of {networks} are neither in this repository nor on the Hub: to read videos, pass the folders where they
 are, `from_pretrained("{repo_id}", trust_remote_code=True, {arguments})`. Text and visual ids need none.
@@ -66,13 +67,13 @@ def processor_card(processor, repo_id: str) -> str:
 
 def codebook_card(codebook, repo_id: str) -> str:
     """The card of a codebook that is published alone; arguments as of [`processor_card`]."""
-    backbone = codebook.config.backbone
+    backbone, survival = codebook.config.backbone, told_survival(codebook)
     return CARD.format(
         empty=EMPTY_CARD,
         name=repo_id.split("/")[-1],
         what=CODEBOOK.format(summary=codebook.summary(), backbone=f"`{backbone}`" if backbone else "some network"),
         code=CODEBOOK_CODE.format(repo_id=repo_id, width=codebook.config.feature_size),
-        parts="",
+        parts=f"\nSo many {SURVIVAL}: {survival}.\n" if survival else "",
     )
 
 
@@ -101,7 +102,19 @@ def parts_table(processor, above: Mapping[str, str] | None = None) -> str:
         "video network": _told(processor.backbone),
         "clips": f"{cutter.clip_seconds} s at {cutter.fps} frames a second",
     }
+    if survival := told_survival(codebook):
+        rows[SURVIVAL] = survival
     return "\n".join(["| part | value |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows.items())])
+
+
+def told_survival(codebook) -> str:
+    """How many visual ids survive an altered video, in words; nothing where it was not measured."""
+    found = getattr(getattr(codebook, "config", None), "robustness", None)
+    if not found:
+        return ""
+    shares = {**found["survive"], "by chance": found["chance"]}
+    told = [f"{name} {100 * share[-1]:.0f} % ({100 * share[0]:.0f} %)" for name, share in shares.items()]
+    return f"{', '.join(told)}; {found['clips']} clips"
 
 
 def absent_networks(processor) -> dict[str, str]:

@@ -50,6 +50,8 @@ class VisualCodebookConfig(PreTrainedConfig):
             Whether features are centred and decorrelated first, to like variance in every direction.
         backbone (`str`, *optional*):
             Which network's features the centroids belong to, for the reader of the file.
+        robustness (`dict`, *optional*):
+            How many visual ids survive an altered video, as [`surviving_ids`] found, for the reader too.
     """
 
     model_type = "videobert_codebook"
@@ -59,6 +61,7 @@ class VisualCodebookConfig(PreTrainedConfig):
     normalize: bool = True
     whiten: bool = False
     backbone: str | None = None
+    robustness: dict | None = None
 
     @property
     def codebook_size(self):

@@ -2,12 +2,86 @@
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from .card_videobert import elsewhere, example_video, parts_table
 
+VIDEOBERT = "[VideoBERT](https://arxiv.org/abs/1904.01766) (Sun et al., ICCV 2019)"
+FILLS_IN = """A {videobert}: one BERT over the words of a narration and
+the visual tokens of its video, trained with the cloze task and with linguistic-visual alignment. Given a text with
+gaps and a video, it says which words fit; given both whole, whether they belong together."""
+FILL_IN = """```python
+from transformers import AutoModelForMaskedLM, AutoProcessor
+
+processor = AutoProcessor.from_pretrained("{repo_id}", trust_remote_code=True)
+model = AutoModelForMaskedLM.from_pretrained("{repo_id}", trust_remote_code=True).eval()
+video = {video}
+inputs = processor(text="now let me show you how to [MASK] the [MASK].", videos=video)
+scores = model(**inputs).logits[0, :, : model.config.text_vocab_size]
+for place in (inputs["input_ids"][0] == processor.tokenizer.mask_token_id).nonzero():
+    print(processor.tokenizer.convert_ids_to_tokens(scores[place].topk(5).indices[0]))
+```
+
+The same as a pipeline:
+
+```python
+from transformers import pipeline
+
+fill = pipeline("video-fill-mask", model="{repo_id}", trust_remote_code=True)
+print(fill(video, text="now let me show you how to [MASK] the [MASK]."))
+```"""
+NAMES = """A {videobert} that was taught by examples to name what is done in a
+video: one of {num_labels} classes."""
+NAME = """```python
+from transformers import AutoModelForVideoClassification, AutoProcessor
+
+processor = AutoProcessor.from_pretrained("{repo_id}", trust_remote_code=True)
+model = AutoModelForVideoClassification.from_pretrained("{repo_id}", trust_remote_code=True).eval()
+video = {video}
+scores = model(**processor(videos=video)).logits[0].softmax(0)
+for number in scores.topk(2).indices.tolist():
+    print(model.config.id2label[number], scores[number].item())
+```"""
+WRITES = """A {videobert} with a decoder that says in words what a video shows
+(section 4.5), window by window."""
+WRITE = """```python
+from transformers import pipeline
+
+video = {video}
+describe = pipeline("video-captioning", model="{repo_id}", trust_remote_code=True)
+print(describe(video))
+```"""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What the card of one kind of model says: what it is, how it is used, what it cannot do, and the Hub's word."""
+
+    what: str
+    use: str
+    limit: str
+    pipeline_tag: str
+
+
+GAP = "A gap is one WordPiece: a longer word cannot be the answer to one `[MASK]`."
+FILLER = Kind(FILLS_IN, FILL_IN, GAP, "fill-mask")
+KINDS = {
+    "VideoBertForVideoClassification": Kind(
+        NAMES,
+        NAME,
+        "It names one of its classes whatever a video shows, also where none of them is right.",
+        "video-classification",
+    ),
+    "VideoBertForCaptioning": Kind(
+        WRITES,
+        WRITE,
+        "A caption may say what is usual rather than what is seen: compare the captions without video.",
+        "video-text-to-text",
+    ),
+}
 TEMPLATE = Path(__file__).with_name("model_card.md")
 ACTIONS = ("verb_top1", "verb_top5", "object_top1", "object_top5")
 ALIGNMENT = ("alignment_auc_other_video", "alignment_auc_same_video")
@@ -32,12 +106,12 @@ def write_model_card(
     Args:
         folder (`str` or `os.PathLike`):
             The saved model.
-        model ([`VideoBertForPreTraining`]):
+        model ([`VideoBertForPreTraining`], [`VideoBertForVideoClassification`] or [`VideoBertForCaptioning`]):
             The model that the results are of.
         processor ([`VideoBertProcessor`]):
             Its processor.
         results (`dict[str, float]`):
-            Measured figures; `verb_…`, `object_…` and `alignment_auc_…` go into the card's metadata.
+            Measured figures; `verb_…`, `object_…`, `alignment_auc_…` and `top…` go into the card's metadata.
         training (`dict`):
             How it was trained: `options`, `train` and `held_out`, what [`count_rows`] says of the rows, and
             `split`, how they were told apart. Of what is not there the card says that it was not kept.
@@ -54,14 +128,15 @@ def write_model_card(
         base_models (`Sequence[str]`, *optional*):
             Hub ids of the models that it started from.
     """
-    folder, config = Path(folder), model.config
+    folder, config = Path(folder), getattr(model.config, "encoder", model.config)
+    kind = KINDS.get(type(model).__name__, FILLER)
     repo_id = repo_id or folder.name
     evaluated = evaluations(results, datasets[0] if datasets else "videobert")
     card_data = ModelCardData(
         library_name="transformers",
         license=license,
         language=language,
-        pipeline_tag="fill-mask",
+        pipeline_tag=kind.pipeline_tag,
         tags=["videobert", "video", "video-text"],
         datasets=[*datasets] or None,
         base_model=[*base_models] or None,
@@ -73,8 +148,9 @@ def write_model_card(
     encoder["encoder"] += f", {config.num_attention_heads} heads"
     body = TEMPLATE.read_text(encoding="utf-8").format(
         name=repo_id.split("/")[-1],
-        repo_id=repo_id,
-        video=example_video(processor),
+        what=kind.what.format(videobert=VIDEOBERT, num_labels=getattr(config, "num_labels", None)),
+        use=kind.use.format(repo_id=repo_id, video=example_video(processor)),
+        limit=kind.limit,
         elsewhere=elsewhere(processor, repo_id),
         parts=parts_table(processor, encoder),
         training=training_section(training),
@@ -88,6 +164,7 @@ def write_model_card(
 def evaluations(results: Mapping[str, float], dataset: str) -> list[EvalResult]:
     """The figures that go into a card's metadata: of held-out videos of a data set."""
     kinds = {name: ("zero-shot-classification", "Zero-shot action classification", "accuracy") for name in ACTIONS}
+    kinds |= {name: ("video-classification", "Video classification", "accuracy") for name in ("top1", "top5")}
     kinds |= {name: ("video-text-matching", "Linguistic-visual alignment", "roc_auc") for name in ALIGNMENT}
     return [
         EvalResult(
@@ -130,5 +207,7 @@ def results_section(tables: str, model) -> str:
     """The measured figures, and whose they are: a model that was trained on must not keep them."""
     if not tables:
         return "Nothing was measured."
+    if not hasattr(model, "weights_fingerprint"):  # a captioner, which is no VideoBERT but holds one
+        return tables
     # `push_to_hub` reads this line.
     return f"{tables}\n\nMeasured with weights with the fingerprint `{model.weights_fingerprint()}`."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from textwrap import fill
 
 import torch
 from matplotlib import pyplot as plt
@@ -31,7 +32,8 @@ def plot_report(report: Mapping, path: str | Path) -> None:
         path (`str` or `Path`):
             Where the PNG goes.
     """
-    figure, axes = plt.subplots(1, 3, figsize=(16, 4.5), layout="constrained")
+    columns = 4 if "robustness" in report else 3
+    figure, axes = plt.subplots(1, columns, figsize=(16 * columns / 3, 4.5), layout="constrained")
     sizes = report["sizes_by_level"]
     bins = max((list(level) for level in sizes), key=len)
     for number, level in enumerate(sizes):
@@ -58,6 +60,8 @@ def plot_report(report: Mapping, path: str | Path) -> None:
     axes[2].bar_label(axes[2].bar(["leaf is the\nnearest"], [report["tree_flat_agreement"]]), fmt="%.2f")
     axes[2].set_ylim(0, 1.1)
     axes[2].set_title("agreement with another seed (AMI) and with flat search", fontsize="medium")
+    if "robustness" in report:
+        plot_survival(report["robustness"], axes[3])
     for one in axes:
         one.grid(alpha=0.3)
     figure.suptitle(
@@ -66,6 +70,22 @@ def plot_report(report: Mapping, path: str | Path) -> None:
     )
     figure.savefig(path, dpi=120)
     plt.close(figure)
+
+
+def plot_survival(robustness: Mapping, axis) -> None:
+    """Draw what `surviving_ids` returned: two bars an alteration, and chance as lines."""
+    names = [fill(name, 14) for name in robustness["survive"]]
+    for place, (level, told) in enumerate({0: "top level", -1: "visual id"}.items()):
+        bars = [share[level] for share in robustness["survive"].values()]
+        places = [number + 0.4 * place - 0.2 for number in range(len(bars))]
+        drawn = axis.bar(places, bars, 0.4, label=f"same {told}")
+        axis.bar_label(drawn, fmt="%.2f", fontsize="small")
+        chance = robustness["chance"][level]
+        axis.axhline(chance, ls="--", color=drawn[0].get_facecolor(), label=f"by chance {chance:.2f}")
+    axis.set_xticks(range(len(names)), names, fontsize="small")
+    axis.set_ylim(0, 1.3)  # with room for the legend
+    axis.legend(fontsize="small", loc="upper center", ncols=2)
+    axis.set_title(f"clips that stay where videos are altered, of {robustness['clips']:,}", fontsize="medium")
 
 
 def plot_gallery(

@@ -78,7 +78,11 @@ class ModelOptions:
     levels: int = option(4, "depth of the codebook, for --videos")
     branches: int = option(12, "children of a node of the codebook, for --videos")
     freeze_input_embeddings: bool = option(True, "leave the table of token embeddings as it comes")
-    license: str | None = option(None, "of the trained weights, for the model card: apache-2.0")
+    license: str | None = option(None, "of what was made, for its card: apache-2.0")
+
+    def written_language(self) -> str | None:
+        """Code of the language that sentences are in, where the options tell."""
+        return "en" if self.asr_task == "translate" else self.language
 
 
 @dataclass
@@ -167,7 +171,27 @@ class RunningOptions:
     early_stopping: int | None = option(None, "stop after so many looks in a row without a better figure")
 
 
-GROUPS = (DataOptions, ModelOptions, ObjectiveOptions, SegmentOptions, OptimisationOptions, RunningOptions)
+@dataclass
+class HubOptions:
+    """Whether what was made goes to the Hub, under the names that transformers' own examples have for it."""
+
+    _argument_group_name = "hub"
+
+    push_to_hub: bool = option(False, "publish what was made, with a card, in one commit at the end")
+    hub_model_id: str | None = option(
+        None, "where to: user/name, made public if it is new; default: the output folder's name, of whose token it is"
+    )
+
+
+GROUPS = (
+    DataOptions,
+    ModelOptions,
+    ObjectiveOptions,
+    SegmentOptions,
+    OptimisationOptions,
+    RunningOptions,
+    HubOptions,
+)
 
 
 @dataclass
@@ -180,6 +204,7 @@ class Options:
     segments: SegmentOptions
     optimisation: OptimisationOptions
     running: RunningOptions
+    hub: HubOptions
 
     def as_dict(self) -> dict[str, Any]:
         """All values by name: numbers, words and switches, for trackers and cards."""

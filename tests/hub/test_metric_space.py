@@ -76,6 +76,6 @@ def test_metrics_are_loaded_from_their_spaces(hub, made_metric, tmp_path):
 
 def test_a_space_is_called_as_its_script(hub, made_metric):
     """`evaluate.load("me/other")` looks for `other.py`: it would not be found."""
-    with pytest.raises(SystemExit, match="holds no other.py, which the Space me/other needs"):
+    with pytest.raises(ValueError, match="holds no other.py, which the Space me/other needs"):
         main([f"--metric={made_metric}", "--repo_id=me/other"])
     assert not hub.store.repositories

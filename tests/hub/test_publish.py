@@ -125,10 +125,10 @@ def test_what_the_hub_refuses_is_a_sentence_and_leaves_nothing(hub, run_folder, 
         "": "does not know the token",
     }.items():
         monkeypatch.setenv("HF_TOKEN", token)
-        with pytest.raises(SystemExit, match=told):
+        with pytest.raises(ValueError, match=told):
             main([f"--model={run_folder}", "--repo_id=me/kitchen"])
     assert not hub.store.repositories
-    with pytest.raises(SystemExit, match="holds no config.json"):
+    with pytest.raises(ValueError, match="holds no config.json"):
         main([f"--model={run_folder / 'codebook' / 'nothing'}", "--repo_id=me/kitchen"])
 
 
