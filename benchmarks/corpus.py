@@ -8,10 +8,11 @@
 
 `speed`: videos of the kitchen with real I3D and Whisper tiny, from files to rows, a codebook included, by turns with a
 plain loop: decord's frames, the same I3D as a plain module, the ASR pipeline of transformers with one beam, k-means of
-scikit-learn, one video after another. Ours describes them in a process of its own, as it does by default. Neither side
-counts the loading of its networks. `speed_vs_plain`: seconds of the loop over ours, the median of rounds;
-`hours_per_hour_…`: hours of video an hour by stage on all cores of this machine; `loader_wait_share`: the share of the
-time of pictures and speech in which networks wait for files to be opened and decoded.
+scikit-learn, one video after another, on all cores. Ours describes two videos at a time in each of as many processes
+as there are cores (`--num_workers`). Neither side counts the loading of its networks. `speed_vs_plain`: seconds of the
+loop over ours, the median of rounds; `hours_per_hour_…`: hours of video an hour by stage on all cores of this machine;
+`loader_wait_share`: the share of the time of pictures and speech in which networks wait for files to be opened and
+decoded.
 `isolation`: `isolation_cost`, see `isolation.py`.
 `time`: short videos (real files, a network of no weight). `time_growth`: seconds a video in a corpus of 200 over those
 in one of 50, or of 800 over 200, whichever is larger.
@@ -36,7 +37,7 @@ sys.path.insert(1, str(Path(__file__).resolve().parents[1] / "examples"))
 import datasets
 import media
 import torch
-from corpus_parts.builds import add_counts, count_rows, kept_process, time_build
+from corpus_parts.builds import add_counts, count_rows, kept_processes, time_build
 from corpus_parts.growth import SHORT_SECONDS, make_short_videos, measure_memory, measure_time, memory_of
 from corpus_parts.paper import calculate
 from corpus_parts.plain import PlainLoop
@@ -53,7 +54,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PARTS = ("speed", "isolation", "time", "memory", "decode")
 COUNTED = ("rows_missing", "rows_twice", "clips_differing")
 CODEBOOK = {"levels": 2, "branches": 16}
-SEED = 7
+SEED, SHARD_SIZE = 7, 2
 
 
 def make_kitchen(folder: Path, count: int) -> tuple[dict[str, Path], dict[str, float]]:
@@ -86,27 +87,29 @@ def measure_speed(options, folder: Path) -> dict:
     first, hours = next(iter(videos.values())), sum(durations.values()) / 3600
     plain, rounds, figures, stages = PlainLoop(ears, eyes), [], {}, []
     plain.look_at(first), plain.hear(first)  # what is built at first use
-    with kept_process(VideoBertProcessor.from_models(text, ears, eyes), first):
+    with kept_processes(VideoBertProcessor.from_models(text, ears, eyes), first, options.processes):
         for turn in range(options.rounds):
             processor, output = VideoBertProcessor.from_models(text, ears, eyes), folder / f"rows_{turn}"
-            rows, ours = time_build(videos, processor, output, **CODEBOOK)
+            rows, ours = time_build(videos, processor, output, shard_size=SHARD_SIZE, **CODEBOOK)
             add_counts(figures, count_rows(rows, durations))
             stages.append(read_json(output / SUMMARY_NAME)["stages"])
             begun = time.perf_counter()
             clips = plain.run(videos, **CODEBOOK)
             rounds.append({"ours": ours, "plain": time.perf_counter() - begun})
             print(f"  {3600 * hours:.0f} s of video: {rounds[-1]}", flush=True)
-    network = [one["pictures"]["seconds"] * (1 - one["pictures"]["waiting_share"]) for one in stages]
+    seconds = median_seconds(stages, options.processes)
+    clips = {"ours": sum(map(len, rows["visual_ids"])), "plain": sum(clips.values())}
     return {
         **figures,
-        "hours": hours,
+        "seconds_of_video": 3600 * hours,
         "rounds": rounds,
         "stages": stages,
-        "clips": {"ours": sum(map(len, rows["visual_ids"])), "plain": sum(clips.values())},
+        "clips": clips,
         "speed_vs_plain": statistics.median(one["plain"] / one["ours"] for one in rounds),
         "loader_wait_share": statistics.median(map(share_of_waiting, stages)),
-        "clips_an_hour": 3600 * sum(map(len, rows["visual_ids"])) / statistics.median(network),
-        **{f"hours_per_hour_{name}": rate for name, rate in rates_of(rounds, stages, hours).items()},
+        "clips_an_hour": 3600 * clips["ours"] / seconds["network_of_pictures"],
+        **{f"hours_per_hour_{name}": 3600 * hours / took for name, took in seconds.items()},
+        **{f"hours_per_hour_{who}": 3600 * hours / statistics.median(one[who] for one in rounds) for who in rounds[0]},
     }
 
 
@@ -120,15 +123,14 @@ def seconds_waited(stage: dict) -> float:
     return stage["seconds"] * (stage["waiting_share"] or 0.0)
 
 
-def rates_of(rounds: list[dict], stages: list[dict], hours: float) -> dict:
-    """Hours of video an hour by stage, and of all that networks do."""
+def median_seconds(stages: list[dict], processes: int) -> dict:
+    """Seconds by stage, of which processes share some, and without waiting those of the networks."""
     seconds = {name: statistics.median(one[name]["seconds"] for one in stages) for name in stages[0]}
-    working = [
-        sum(one[name]["seconds"] - seconds_waited(one[name]) for name in ("pictures", "speech")) for one in stages
-    ]
-    seconds |= {"networks": statistics.median(working)}
-    seconds |= {name: statistics.median(one[name] for one in rounds) for name in ("ours", "plain")}
-    return {name: 3600 * hours / took if took else None for name, took in seconds.items()}
+    for name in ("pictures", "speech"):
+        seconds[name] /= processes
+        waited = statistics.median(seconds_waited(one[name]) for one in stages)
+        seconds[f"network_of_{name}"] = seconds[name] - waited / processes
+    return seconds
 
 
 def measure_isolation(options, folder: Path) -> dict:
@@ -185,7 +187,8 @@ def parse_options():
     parser.add_argument("--smoke", action="store_true", help="toy sizes")
     parser.add_argument("--memory_of", nargs=3, metavar=("FOLDER", "KIND", "SIZE"), help=argparse.SUPPRESS)
     options = parser.parse_args()
-    options.videos, options.rounds = (24, 3) if options.full else (6, 2)
+    options.videos, options.rounds = (24, 3) if options.full else (8, 2)
+    options.processes = 1 if options.smoke else torch.get_num_threads()
     options.counts, options.turns, options.lengths = [50, 200, 800], [3, 2, 1], [600, 3600]
     if options.full:
         options.turns, options.lengths = [8, 4, 2], [600, 7200]

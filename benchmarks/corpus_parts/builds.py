@@ -1,8 +1,8 @@
-"""Builds whose time is counted from when the process that describes videos is ready, as in the middle of a corpus."""
+"""Builds whose time counts from when the processes that describe videos are ready, as in a corpus of many hours."""
 
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from unittest.mock import patch
 
@@ -12,20 +12,23 @@ from processing.frames_videobert import count_clips
 
 
 @contextmanager
-def kept_process(processor: VideoBertProcessor, first: Path) -> Iterator[isolation.Child]:
-    """One process for all builds inside, which has described a first video: what it loads and compiles is loaded."""
-    (child,) = isolation.make_describers(processor, 1, isolation.DEADLINE, None)
+def kept_processes(processor: VideoBertProcessor, first: Path, count: int = 1) -> Iterator[None]:
+    """Processes for all builds inside, each of which has described a first video: what they load is loaded."""
+    children = isolation.make_describers(processor, count, isolation.DEADLINE, None)
 
-    def get_child(*_):
-        child.seconds, child.waited = {}, {}
-        return [child]
+    def get_children(*_):
+        for child in children:
+            child.seconds, child.waited = {}, {}
+        return children
 
-    child.describe([first], ["first"], [None])
-    try:
-        with patch.object(describing, "make_describers", get_child), patch.object(child, "close"):
-            yield child
-    finally:
-        child.close()
+    with ExitStack() as end:
+        for child in children:
+            end.callback(child.close)
+            child.describe([first], ["first"], [None])
+        for child in children:
+            end.enter_context(patch.object(child, "close"))
+        with patch.object(describing, "make_describers", get_children):
+            yield
 
 
 def time_build(videos: Mapping[str, Path], processor: VideoBertProcessor, output: Path, **options):

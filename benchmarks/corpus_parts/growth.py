@@ -14,7 +14,7 @@ from transformers import VideoMAEConfig, VideoMAEImageProcessor, VideoMAEModel
 from processing import VideoBertProcessor
 from processing.corpus import isolation
 
-from .builds import add_counts, count_rows, kept_process, time_build
+from .builds import add_counts, count_rows, kept_processes, time_build
 
 SHORT_SECONDS, KINDS = 3.0, 4
 TINY = {"image_size": 32, "patch_size": 16, "num_frames": 8}
@@ -73,7 +73,7 @@ def measure_time(folder: Path, counts: list[int], rounds: list[int]) -> dict:
     videos = {count: make_short_videos(folder / f"short_{count}", count) for count in counts}
     seconds, figures = {count: [] for count in counts}, {}
     first = next(iter(videos[counts[0]].values()))
-    with kept_process(light_processor(folder / "eyes"), first):
+    with kept_processes(light_processor(folder / "eyes"), first):
         for turn in range(max(rounds)):
             for count, times in zip(counts, rounds, strict=True):
                 if turn >= times:

@@ -21,19 +21,19 @@ def count_gigaflop() -> float:
 
 
 def calculate(figures: dict, cores: int) -> dict:
-    """Hours of video that a GPU takes a day, what feeds it, and how long the paper's corpus is.
+    """Hours of video that a GPU takes a day, the cores that feed it, and how long it has for the paper's corpus.
 
     Args:
         figures (`dict`):
-            Hours of video an hour here: `hours_per_hour_networks` (those of pictures and speech, one after the other,
-            without waiting), `hours_per_hour_decode_720p` and `hours_per_hour_codebook`; and `clips_an_hour`, of the
-            network of pictures.
+            Hours of video an hour here, `hours_per_hour_…` of `network_of_pictures`, `network_of_speech` (neither of
+            which waits) and `decode_720p`; and `clips_an_hour`, of the network of pictures.
         cores (`int`):
             On which they were measured.
     """
     here = count_gigaflop() * figures["clips_an_hour"] / 3600 / 1000
     factor = GPU_TFLOPS / here
-    a_day = 24 * figures["hours_per_hour_networks"] * factor
+    hours = (figures[f"hours_per_hour_network_of_{name}"] for name in ("pictures", "speech"))
+    a_day = 24 * factor / sum(1 / rate for rate in hours)
     return {
         "paper_hours_per_gpu_day": a_day,
         "paper_gpu_days": PAPER_HOURS / a_day,
