@@ -51,7 +51,6 @@ from processing.corpus.build import SUMMARY_NAME
 from processing.media_videobert import open_media
 
 ROOT = Path(__file__).resolve().parents[1]
-PARTS = ("speed", "isolation", "time", "memory", "decode")
 COUNTED = ("rows_missing", "rows_twice", "clips_differing")
 CODEBOOK = {"levels": 2, "branches": 16}
 SEED, SHARD_SIZE = 7, 2
@@ -166,13 +165,13 @@ def measure_growth_of_memory(options, folder: Path) -> dict:
     return measure_memory(folder, [options.counts[0], options.counts[-1]], options.lengths)
 
 
-MEASURES = dict(
-    zip(
-        PARTS,
-        (measure_speed, measure_isolation, measure_growth_of_time, measure_growth_of_memory, measure_decode),
-        strict=True,
-    )
-)
+PARTS = {
+    "speed": measure_speed,
+    "isolation": measure_isolation,
+    "time": measure_growth_of_time,
+    "memory": measure_growth_of_memory,
+    "decode": measure_decode,
+}
 
 
 # --- the run ---------------------------------------------------------------------------------------------------------
@@ -230,7 +229,7 @@ def main():
         begun = time.perf_counter()
         print(f"{part}:", flush=True)
         with tempfile.TemporaryDirectory() as folder:
-            figures[part] = MEASURES[part](options, Path(folder))
+            figures[part] = PARTS[part](options, Path(folder))
         print(f"  {part} was measured in {time.perf_counter() - begun:.0f} s", flush=True)
         figures |= top_figures(figures)
         if options.json:  # after each part, so that no measured figure is lost
