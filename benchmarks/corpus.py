@@ -29,6 +29,7 @@ import statistics
 import sys
 import tempfile
 import time
+from logging import ERROR, getLogger
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -218,6 +219,7 @@ def show(figures: dict) -> None:
 
 def main():
     options = parse_options()
+    getLogger("processing").setLevel(ERROR)
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     datasets.disable_progress_bars()
