@@ -11,6 +11,7 @@ from torch.nn.functional import normalize
 
 from .names_videobert import split_backbone
 from .network_videobert import Network, load_pixels, shortest_edge
+from .waiting_videobert import WAITING
 
 DTYPES = ("float32", "bfloat16", "float16")
 
@@ -111,7 +112,7 @@ class Backbone:
         """
         features, batch = [torch.zeros(0, self.feature_size)], []
         with read_ahead(map(self._prepare, clips), self.batch_size) as prepared:
-            for clip in prepared:
+            for clip in WAITING.for_items(prepared):
                 batch.append(clip)
                 if len(batch) == self.batch_size:
                     features.append(self._forward(batch))

@@ -5,6 +5,7 @@ Nothing that a file does ends the work on others. What is foreseen, a [`MediaErr
 """
 
 import os
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ from .sound_videobert import SAMPLE_RATE
 from .speech_videobert import SpeechRecognizer, language_code
 from .subtitles_videobert import THREE_LETTERS, read_subtitles
 from .video_processing_videobert import VideoBertVideoProcessor
+from .waiting_videobert import WAITING
 
 logger = logging.get_logger(__name__)
 
@@ -139,10 +141,11 @@ def look_at_video(
         "notes": None,
     }
     findings, only_heard = Findings(), False
-    problems = findings.problems
+    problems, begun = findings.problems, time.monotonic()
     with told_in(problems, video), listening.open(video) as media:
         only_heard = media.has_audio  # until the pictures have told how long they last
         row["duration"] = media.duration
+        WAITING.add(time.monotonic() - begun)
         clips = told_of(until_damage(video_processor.iter_clips(media), problems), PICTURES, on_progress)
         row["features"] = backbone.features(clips)
         problems += media.problems

@@ -35,6 +35,7 @@ from .pieces_videobert import (
 )
 from .sentences_videobert import drop_loops, make_sentences
 from .sound_videobert import SAMPLE_RATE
+from .waiting_videobert import WAITING
 
 SPEECH_TASKS = ("transcribe", "translate")
 # The most tokens that 30 seconds of English can have; a loop of invented words ends there. Other scripts take many
@@ -187,7 +188,7 @@ class SpeechRecognizer:
 
     def _pieces(self, blocks: Iterable) -> Iterator[Piece]:
         """Cuts one sound, given in blocks, into pieces. Speech that touches the end of a block goes on in the next."""
-        blocks = iter(blocks)
+        blocks = WAITING.for_items(blocks)
         block = next(blocks, None)
         carried = np.zeros(0, dtype=np.float32)
         while block is not None:

@@ -24,21 +24,34 @@ import numpy as np
 import torch
 
 from ..names_videobert import SettingsError
+from ..waiting_videobert import WAITING
 
 BEAT_SECONDS = 0.2  # between two signs of life
 PR_SET_PDEATHSIG = 1  # of prctl
 
 
 class Stages:
-    """Adds up the seconds of each stage: those since the last sign of any."""
+    """Adds up the seconds of each stage: those since the last sign of any.
+
+    Attributes:
+        seconds (`dict[str, float]`):
+            By stage.
+        waited (`dict[str, float]`):
+            By stage the seconds of it in which networks waited for files.
+    """
 
     def __init__(self):
-        self.seconds, self._last = {}, time.monotonic()
+        self.seconds, self.waited, self._last = {}, {}, (time.monotonic(), WAITING.seconds)
 
     def __call__(self, stage: str) -> None:
-        now = time.monotonic()
-        self.seconds[stage] = self.seconds.get(stage, 0.0) + now - self._last
+        now = time.monotonic(), WAITING.seconds
+        for told, one, before in zip((self.seconds, self.waited), now, self._last, strict=True):
+            told[stage] = told.get(stage, 0.0) + one - before
         self._last = now
+
+    def go_on(self) -> None:
+        """What was done since the last sign was none of them."""
+        self._last = time.monotonic(), WAITING.seconds
 
 
 class Answers:
@@ -72,7 +85,8 @@ class Answers:
         shapes = [one.shape for one in features]
         told = [{name: value for name, value in row.items() if name != "features"} for row in rows]
         with self._lock:
-            self._send({"rows": told, "shapes": shapes, "seconds": self._stages.seconds})
+            took = {"seconds": self._stages.seconds, "waited": self._stages.waited}
+            self._send({"rows": told, "shapes": shapes, **took})
             for one in features:
                 self._connection.send_bytes(one.tobytes())
 

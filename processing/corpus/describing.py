@@ -119,10 +119,11 @@ def extract_features(
         finally:
             drop_all(videos.values())
     contents.save()
-    return {
-        stage: Stage(sum(describer.seconds.get(stage, 0.0) for describer in describers), seconds)
-        for stage in (PICTURES, SPEECH)
-    }
+
+    def add_up(kind: str, stage: str) -> float:
+        return sum(getattr(describer, kind).get(stage, 0.0) for describer in describers)
+
+    return {stage: Stage(add_up("seconds", stage), seconds, add_up("waited", stage)) for stage in (PICTURES, SPEECH)}
 
 
 class Queue:

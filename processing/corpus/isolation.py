@@ -67,14 +67,17 @@ class Here:
     Attributes:
         seconds (`dict[str, float]`):
             Spent on each stage.
+        waited (`dict[str, float]`):
+            Seconds of it in which networks waited for files.
     """
 
     def __init__(self, processor: VideoBertProcessor):
         self.processor, self._stages, self.on_beat = processor, Stages(), None
-        self.seconds = self._stages.seconds
+        self.seconds, self.waited = self._stages.seconds, self._stages.waited
 
     def describe(self, videos: list, names: list[str], subtitles: list) -> list[dict]:
         """As the processor does."""
+        self._stages.go_on()
         return self.processor.describe(videos, names, subtitles, on_progress=self._stages)
 
     def close(self) -> None:
@@ -95,13 +98,15 @@ class Child:
     Attributes:
         seconds (`dict[str, float]`):
             Spent on each stage.
+        waited (`dict[str, float]`):
+            Seconds of it in which networks waited for files.
         on_beat (`Callable[[str], object]`):
             Told now and then what it is at: the stage, and how many clips or blocks of sound it has come to.
     """
 
     def __init__(self, begin: bytes, deadline: float, memory: float):
         self.begin, self.deadline, self.memory = begin, deadline, memory
-        self.seconds, self.on_beat = {}, lambda text: None
+        self.seconds, self.waited, self.on_beat = {}, {}, lambda text: None
         self._process, self._connection, self._closed = None, None, False
 
     def describe(self, videos: list, names: list[str], subtitles: list) -> list[dict]:
@@ -185,8 +190,9 @@ class Child:
             if answer["settings"]:
                 raise SettingsError(answer["raised"]["message"])
             raise RaisedError(answer["raised"])
-        for stage, seconds in answer["seconds"].items():
-            self.seconds[stage] = self.seconds.get(stage, 0.0) + seconds
+        for told, name in ((self.seconds, "seconds"), (self.waited, "waited")):
+            for stage, seconds in answer[name].items():
+                told[stage] = told.get(stage, 0.0) + seconds
         features = [self._connection.recv_bytes() for _ in answer["rows"]]
         return [
             {**row, "features": np.frombuffer(content, dtype=np.float32).reshape(shape)}

@@ -17,15 +17,23 @@ class Stage:
             It took; of several processes, all of theirs.
         video_seconds (`float`):
             Of video that went through it.
+        waited (`float`, *optional*):
+            Seconds of it in which networks waited for files; `None` of a stage without networks.
     """
 
     seconds: float
     video_seconds: float
+    waited: float | None = None
 
     @property
     def real_time_factor(self) -> float | None:
         """Seconds of work a second of video: below 1 it is faster than watching; `None` where nothing was done."""
         return self.seconds / self.video_seconds if self.video_seconds else None
+
+    @property
+    def waiting_share(self) -> float | None:
+        """The part of the time in which networks waited for files; `None` where there is none."""
+        return self.waited / self.seconds if self.waited is not None and self.seconds else None
 
 
 def summarise(rows: Iterable[Mapping], stages: Mapping[str, Stage]) -> dict:
@@ -40,7 +48,7 @@ def summarise(rows: Iterable[Mapping], stages: Mapping[str, Stage]) -> dict:
     Returns:
         `dict`: `videos`, `hours`, `visual_tokens`, `sentences`, `words`; `speech_share`, the part of the time in which
         somebody speaks; `errors`, how many videos have one of each kind; and `stages`, of each its `seconds`,
-        `video_hours` and `real_time_factor`.
+        `video_hours`, `real_time_factor` and `waiting_share`.
     """
     videos, seconds, spoken = 0, 0.0, 0.0
     counts, errors = Counter(), Counter()
@@ -64,6 +72,7 @@ def summarise(rows: Iterable[Mapping], stages: Mapping[str, Stage]) -> dict:
                 "seconds": stage.seconds,
                 "video_hours": stage.video_seconds / 3600,
                 "real_time_factor": stage.real_time_factor,
+                "waiting_share": stage.waiting_share,
             }
             for name, stage in stages.items()
         },
@@ -92,5 +101,6 @@ def summary_lines(summary: Mapping) -> list[str]:
             lines.append(
                 f"{name:>16}: {stage['seconds']:.1f} s for {stage['video_hours']:.2f} hours of video, "
                 f"{stage['real_time_factor']:.3f} of real time"
+                + ("" if stage["waiting_share"] is None else f"; {stage['waiting_share']:.0%} waiting for files")
             )
     return lines

@@ -8,6 +8,7 @@ from support.spelled_speech import spelled_recognizer
 
 from processing import VideoBertProcessor, description_videobert
 from processing.corpus import build_corpus
+from processing.corpus.isolation import Here
 from processing.description_videobert import Findings, Listening, hear_video
 from processing.media_videobert import Media
 
@@ -178,3 +179,11 @@ def test_progress_is_told_of_every_stage(processor, videos):
     clips = len(bad["features"]) + len(good["features"])
     assert told.count("pictures") == 2 + 1 + clips + 2  # opened, networks built, clips, looked at
     assert told.count("speech") >= 3 and told[-1] == "speech" and set(told) == {"pictures", "speech"}
+
+
+def test_waits_for_pictures_and_for_sound_are_told(processor, videos):
+    """Each network waits for its first clip or block at least, and never longer than its stage takes."""
+    here = Here(processor)
+    here.describe(videos, ["bad", "good"], [None, None])
+    assert here.waited.keys() == {"pictures", "speech"}
+    assert all(0 < here.waited[stage] <= here.seconds[stage] for stage in here.waited)

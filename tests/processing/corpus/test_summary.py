@@ -23,17 +23,18 @@ def test_a_summary():
         row("c", None, [], 0, "c: the process that described it crashed (SIGSEGV)"),
         row("d", 1800.0, [], 0, "/else/d.mp4: only 12 of 80.5 s of sound are there"),
     ]
-    summary = summarise(rows, {"pictures": Stage(720.0, 7200.0), "speech": Stage(0.0, 0.0)})
+    summary = summarise(rows, {"pictures": Stage(720.0, 7200.0, 36.0), "speech": Stage(0.0, 0.0)})
     assert summary["videos"] == 4 and summary["hours"] == 2.0 and summary["visual_tokens"] == 3600
     assert summary["sentences"] == 2 and summary["words"] == 6 and summary["speech_share"] == 0.25
     assert summary["errors"] == {"only N of N s of sound are there": 2, "the process that described it crashed": 1}
-    assert summary["stages"]["pictures"] == {"seconds": 720.0, "video_hours": 2.0, "real_time_factor": 0.1}
+    pictures = {"seconds": 720.0, "video_hours": 2.0, "real_time_factor": 0.1, "waiting_share": 0.05}
+    assert summary["stages"]["pictures"] == pictures
     assert summary["stages"]["speech"]["real_time_factor"] is None
     assert summary_lines(summary) == [
         "4 videos, 2.00 hours: 3600 visual tokens, 6 words in 2 sentences; somebody speaks 25% of the time",
         "     2 with an error: only N of N s of sound are there",
         "     1 with an error: the process that described it crashed",
-        "        pictures: 720.0 s for 2.00 hours of video, 0.100 of real time",
+        "        pictures: 720.0 s for 2.00 hours of video, 0.100 of real time; 5% waiting for files",
     ]
 
 

@@ -1,0 +1,1 @@
+"""What `corpus.py` compares with, and what it measures with made-up videos."""
