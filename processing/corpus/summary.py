@@ -43,7 +43,8 @@ def summarise(rows: Iterable[Mapping], stages: Mapping[str, Stage]) -> dict:
         `video_hours` and `real_time_factor`.
     """
     videos, seconds, spoken = 0, 0.0, 0.0
-    counts, errors = Counter(), Counter()
+    counts: Counter[str] = Counter()
+    errors: Counter[str] = Counter()
     for row in rows:
         videos += 1
         seconds += row["duration"] or 0.0
