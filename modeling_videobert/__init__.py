@@ -19,6 +19,8 @@ from .modeling_videobert import (
     VideoBertPreTrainedModel,
 )
 
+__version__ = "0.1.0"
+
 AutoConfig.register(VideoBertConfig.model_type, VideoBertConfig, exist_ok=True)
 # So that saving a model copies the code beside the weights.
 VideoBertConfig.register_for_auto_class()
@@ -32,8 +34,8 @@ for auto_class, model_class in (
     model_class.register_for_auto_class(auto_class.__name__)
 AutoConfig.register(VideoBertCaptionerConfig.model_type, VideoBertCaptionerConfig, exist_ok=True)
 VideoBertCaptionerConfig.register_for_auto_class()
-for auto_class in (AutoModel, AutoModelForSeq2SeqLM):
-    auto_class.register(VideoBertCaptionerConfig, VideoBertForCaptioning, exist_ok=True)
+for captioning_class in (AutoModel, AutoModelForSeq2SeqLM):
+    captioning_class.register(VideoBertCaptionerConfig, VideoBertForCaptioning, exist_ok=True)
 VideoBertForCaptioning.register_for_auto_class("AutoModelForSeq2SeqLM")
 
 __all__ = [

@@ -5,6 +5,7 @@ from transformers import AutoConfig, AutoModel, AutoProcessor, AutoVideoProcesso
 from transformers.pipelines import PIPELINE_REGISTRY
 
 from modeling_videobert import VideoBertConfig
+from modeling_videobert import __version__ as __version__
 from modeling_videobert.configuration_videobert import CUSTOM_PIPELINES
 
 from .backbone_videobert import Backbone

@@ -58,12 +58,12 @@ def build_backbone(backbone, options: Mapping) -> Backbone:
     return backbone
 
 
-def _refuse_unknown(name: str, options: Mapping, allowed: Collection[str]):
+def _refuse_unknown(name: str, options: Mapping, allowed: Collection[str]) -> None:
     if unknown := options.keys() - set(allowed):
         raise ValueError(f"{name} hold {', '.join(sorted(unknown))}; allowed are {', '.join(allowed)}.")
 
 
-def _refuse_ready_made(name: str, options: Collection[str]):
+def _refuse_ready_made(name: str, options: Collection[str]) -> None:
     if options:
         raise ValueError(
             f"The {name} is ready-made; {', '.join(sorted(options))} must be chosen where it is made, not in the "

@@ -296,14 +296,14 @@ class VisualCodebook(PreTrainedModel):
                 f"There is no visual id {visual_id}; those of this codebook are 0 to {self.codebook_size - 1}."
             )
 
-    def save_pretrained(self, save_directory, **kwargs):
+    def save_pretrained(self, save_directory, *args, **kwargs):
         path = Path(save_directory) / FRAMES_NAME
         if self._frames is None:
             path.unlink(missing_ok=True)  # those of a codebook that lay here before
         else:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(save(self._frames))
-        return super().save_pretrained(save_directory, **kwargs)
+        return super().save_pretrained(save_directory, *args, **kwargs)
 
     def _upload_modified_files(self, working_dir, repo_id, *args, **kwargs):
         """A push brings a card; the library would leave an empty form."""

@@ -4,7 +4,7 @@ import functools
 import os
 import threading
 from collections import deque
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 
 import torch
@@ -66,7 +66,8 @@ def on_cores(cores, function, items):
     if cores == 1:
         yield from map(function, items)
         return
-    pool, waiting = workers(os.getpid(), cores), deque()
+    waiting: deque[Future] = deque()
+    pool = workers(os.getpid(), cores)
     try:
         for item in items:
             waiting.append(pool.submit(function, item))

@@ -102,7 +102,7 @@ def ahead(items: Iterator, count: int = FRAMES_AHEAD) -> Iterator:
     """
 
     def some():
-        got = []
+        got: list = []
         try:
             got.extend(islice(items, count))  # keeps those before an error
         except Exception as error:

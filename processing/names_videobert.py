@@ -83,7 +83,8 @@ def is_folder(name: str) -> bool:
 
 def is_on_this_machine(model) -> bool:
     """Whether a model, or one of several joined by `+`, is a folder that others do not have."""
-    return any(is_folder(name) for name, _ in _parts(model_name(model)))
+    name = model_name(model)
+    return name is not None and any(is_folder(part) for part, _ in _parts(name))
 
 
 def model_name(model) -> str | None:

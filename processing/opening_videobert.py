@@ -143,7 +143,7 @@ class Source:
         self._clock = ReadingClock(TIME_LIMIT if time_limit is None else time_limit)
         self._limit_grows = time_limit is None
         self._stamps = None
-        self.problems = []
+        self.problems: list[str] = []
         try:
             self.size = self._file.seek(0, os.SEEK_END)
             if not self.size:

@@ -144,7 +144,7 @@ def place_words(heard: list, piece: Piece) -> list:
     Returns:
         `list[Word]`, moved out of the pauses: a recogniser lets a word begin where the last one ended.
     """
-    words = []
+    words: list[Word] = []
     for chunk in heard:
         start, end = chunk["timestamp"]
         end = sum(b - a for a, b in piece.stretches) if end is None else end  # cut off within a word

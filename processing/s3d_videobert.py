@@ -85,7 +85,8 @@ class S3DModel(PreTrainedModel):
     def _init_weights(self, module):
         if isinstance(module, nn.Conv3d):
             init.kaiming_normal_(module.weight, nonlinearity="relu")
-            init.zeros_(module.bias)
+            if module.bias is not None:
+                init.zeros_(module.bias)
 
     def forward(self, pixel_values, **kwargs):
         """Features of clips.

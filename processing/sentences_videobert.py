@@ -146,7 +146,9 @@ def drop_noises(words: list) -> list:
 def _noise_size(words: list, i: int) -> int:
     """How many words at `i` are a noise in brackets that are closed within a few words and the same sentence."""
     closing = {"[": "]", "(": ")", "【": "】", "（": "）"}.get(words[i].text[0])
-    for end, word in enumerate(words[i : i + NOISE_WORDS] if closing else [], i + 1):
+    if closing is None:
+        return 0
+    for end, word in enumerate(words[i : i + NOISE_WORDS], i + 1):
         if word.text.rstrip(".,!?。，！？").endswith(closing):
             return end - i if closing in "]】" or _is_sentence(words, i, end) else 0
         if word.text.endswith(STOPS):

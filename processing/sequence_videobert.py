@@ -76,10 +76,12 @@ def sequence_ids(tokenizer: BertTokenizer) -> dict[str, int]:
         ValueError: The tokenizer does not know one of these tokens.
     """
     tokens = {"cls_id": "[CLS]", "join_id": JOIN_TOKEN, "sep_id": "[SEP]", "visual_token_offset": visual_token(0)}
-    ids = {name: tokenizer.convert_tokens_to_ids(token) for name, token in tokens.items()}
+    ids: dict[str, int] = {}
     for name, token in tokens.items():
-        if ids[name] in (None, tokenizer.unk_token_id):
+        number = tokenizer.convert_tokens_to_ids(token)
+        if not isinstance(number, int) or number == tokenizer.unk_token_id:
             raise ValueError(f"The tokenizer does not know {token!r}; joint_tokenizer makes one that does.")
+        ids[name] = number
     return ids
 
 

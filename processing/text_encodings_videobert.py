@@ -16,7 +16,7 @@ OLD_ENCODINGS = {
     **{"el": ("cp1253",), "tr": ("cp1254",), "az": ("cp1254",), "he": ("cp1255",), "yi": ("cp1255",)},
     **dict.fromkeys(("ar", "fa", "ur"), ("cp1256",)),
 }
-NOT_LATIN = ("cp1251", "gb18030", "cp932", "cp949", "big5", "euc_jp", "koi8_r", "cp866")
+NOT_LATIN: tuple[str, ...] = ("cp1251", "gb18030", "cp932", "cp949", "big5", "euc_jp", "koi8_r", "cp866")
 NOT_LATIN += ("cp1253", "cp1255", "cp1256", "cp874")
 # Languages in Latin letters have fewer letters beyond ASCII than this.
 LATIN_SHARE = 0.4
@@ -46,7 +46,7 @@ def decode_text(data: bytes, language: str | None = None) -> tuple:
     text = data.decode("utf-8", errors="surrogateescape")
     damaged = len(re.findall("[\udc80-\udcff]", text))
     if damaged <= sum(char > "\x7f" for char in text) / 2:  # most of what is beyond ASCII is UTF-8
-        return _repair(text, OLD_ENCODINGS.get(language, WESTERN)[0]), None
+        return _repair(text, OLD_ENCODINGS.get(language or "", WESTERN)[0]), None
     if language in OLD_ENCODINGS:
         return _decode_best(data, OLD_ENCODINGS[language])[0], None
     if _share_beyond_ascii(data) < LATIN_SHARE:

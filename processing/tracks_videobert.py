@@ -119,7 +119,7 @@ def _ebml_elements(view, start: int, end: int) -> Iterator[tuple[int, int, int]]
 
 def _matroska_languages(view) -> list[str]:
     end = view.seek(0, os.SEEK_END)
-    languages = []
+    languages: list[str] = []
     for folder, content, stop in _ebml_elements(view, 0, end):
         if folder != SEGMENT:
             continue

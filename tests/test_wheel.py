@@ -1,6 +1,7 @@
 """Protects the wheel: it holds every file of the packages, and is imported where the repository is not."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -8,6 +9,9 @@ import zipfile
 from pathlib import Path
 
 import pytest
+
+import modeling_videobert
+import processing
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("modeling_videobert", "processing")
@@ -47,6 +51,15 @@ def test_holds_every_file_and_the_licence(wheel):
     held = set(zipfile.ZipFile(wheel).namelist())
     assert files == {name for name in held if ".dist-info/" not in name}
     assert any(name.endswith("/licenses/LICENSE") for name in held)
+
+
+def test_there_is_one_version(wheel):
+    """Of the wheel, of both packages, of what is cited, and of the newest changes."""
+    version = modeling_videobert.__version__
+    assert processing.__version__ == version
+    assert wheel.name.startswith(f"videobert-{version}-")
+    assert f"\nversion: {version}\n" in (ROOT / "CITATION.cff").read_text()
+    assert re.search(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)[1] == version
 
 
 @pytest.mark.slow

@@ -232,16 +232,18 @@ def rows_by_video(shards: Shards) -> dict[str, int] | None:
         there are, only these have rows, those of what their files hold: after a file was renamed, that of its old
         name. `None` where the rows are not those of videos, but of single clips or without a `video_id`.
     """
-    by_name, by_content, videos, first = {}, {}, {}, 0
+    by_name: dict[str, tuple] = {}
+    by_content: dict[str, tuple] = {}
+    videos, first = {}, 0
     for path in find_shards(shards):
         file = open_shard(path)
         names, kinds = file.schema_arrow.names, file.schema_arrow.types
         depth = str(kinds[names.index("features")]).count("list<") if "features" in names else 0
         if "video_id" not in names or depth < 2:
             return None
-        noted = path.parent / CONTENTS_NAME
+        contents = path.parent / CONTENTS_NAME
         if path.parent not in videos:
-            videos[path.parent] = read_json(noted) if noted.exists() else None
+            videos[path.parent] = read_json(contents) if contents.exists() else None
         wanted = ("video_id", "error", "duration", "content")
         rows = read_shard(path, [name for name in wanted if name in names]).to_pylist()
         for number, row in enumerate(rows, first):

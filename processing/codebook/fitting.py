@@ -209,7 +209,7 @@ class Fit:
 
     def grow_small(self, level: int, nodes: torch.Tensor, counts: torch.Tensor) -> None:
         """Reads the clips of some nodes, as many nodes at a time as there is room for, and grows their subtrees."""
-        groups = [[]]
+        groups: list[list[int]] = [[]]
         for node in nodes.tolist():
             if sum(int(counts[one]) for one in groups[-1]) + int(counts[node]) > self.room:
                 groups.append([])
@@ -237,7 +237,7 @@ class Fit:
             split = list(on_cores(self.cores, functools.partial(self.split, level, points=points), batches))
             if level + 1 == self.levels:
                 return
-            below = {}
+            below: dict[int, torch.Tensor] = {}
             for node, label in (item for labels in split for item in labels.items()):
                 sizes = torch.bincount(label, minlength=self.branches)
                 parts = members[node][label.argsort(stable=True)].split(sizes.tolist())
@@ -321,9 +321,11 @@ class Fit:
     def load_subtree(self, level: int, node: int) -> bool:
         """Whether there is something to load."""
         saved = self.state.load(f"subtree_{level}_{node}")
-        for name, part in self.subtree(level, node) if saved else ():
+        if saved is None:
+            return False
+        for name, part in self.subtree(level, node):
             part.copy_(saved[name])
-        return saved is not None
+        return True
 
 
 class ScannedPoints:
@@ -383,7 +385,7 @@ def padded_size(size: int) -> int:
 
 def alike(members: dict[int, torch.Tensor], branches: int) -> Iterator[list[int]]:
     """Nodes by batch: such as are padded to one size together, those too large for their Gram matrix alone."""
-    by_size = {}
+    by_size: dict[int, list] = {}
     for node, rows in members.items():
         by_size.setdefault(padded_size(len(rows)), []).append(node)
     for size, nodes in sorted(by_size.items(), reverse=True):  # the longest work first

@@ -106,7 +106,7 @@ def lloyd(
     Returns:
         `torch.LongTensor` of shape `(B, M)`: Labels.
     """
-    before = torch.inf
+    before: float | torch.Tensor = torch.inf
     for _ in range(ITERATIONS):
         members = one_hot(labels, clusters)
         counts = members.sum(1)
@@ -299,7 +299,7 @@ class Passes:
                     far.append((one, (-distance[best].item(), numbers[lines[best]].item())))
             return far
 
-        merged = {}
+        merged: dict[int, list] = {}
         for one, found in self.points.gather([item for far in self._over(wanted, farthest) for item in far]):
             merged[one] = min(merged.get(one, found), found)
         return [(one, number) for (far, number), one in sorted((found, one) for one, found in merged.items()) if far]

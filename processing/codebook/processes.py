@@ -18,7 +18,8 @@ class Processes:
     def __init__(self, alone: bool = False):
         # It does not look by itself whether processes without GPUs are meant, and would take each for the only one.
         state = PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU"))
-        self.index, self.count = (0, 1) if alone else (state.process_index, state.num_processes)
+        self.index: int = 0 if alone else state.process_index
+        self.count: int = 1 if alone else state.num_processes
 
     @property
     def is_first(self) -> bool:

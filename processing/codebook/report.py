@@ -65,7 +65,7 @@ def codebook_report(
         "refit_error": tree_distances(points, codebook.config, seed),
     }
     extra, skipped = 0 if spare is None else len(spare), {}
-    if extra >= len(alive):
+    if spare is not None and extra >= len(alive):
         drawn = codebook.prepare(spare[torch.randperm(extra, generator=generator)[: len(alive)]])
         distances["random_error"] = flat_search(points, drawn)[0]
     else:
@@ -143,8 +143,8 @@ def adjusted_mutual_information(
 
     Chance is what remains when one of them is shuffled, the mean of a few draws.
     """
-    chance = [mutual_information(ids, others[torch.randperm(len(ids), generator=generator)]) for _ in range(draws)]
-    chance, most = sum(chance) / draws, (entropy(ids) + entropy(others)) / 2
+    shuffled = (others[torch.randperm(len(ids), generator=generator)] for _ in range(draws))
+    chance, most = sum(mutual_information(ids, one) for one in shuffled) / draws, (entropy(ids) + entropy(others)) / 2
     return 1.0 if most - chance < 1e-12 else (mutual_information(ids, others) - chance) / (most - chance)
 
 
@@ -172,7 +172,8 @@ def nearest_clips(codebook: VisualCodebook, source: FeatureShards, count: int) -
     Returns:
         `dict[int, list[tuple[str, int]]]`: By visual id `(video_id, number of the clip in its video)`, nearest first.
     """
-    nearest, clips = {}, source.clips()
+    nearest: dict[int, tuple] = {}
+    clips = source.clips()
     for piece in range(source.num_pieces):
         for block in source.read(piece):
             ids = codebook.encode(block)

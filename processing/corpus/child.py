@@ -64,7 +64,8 @@ class Answers:
 
     def __init__(self, connection: Connection):
         self._connection, self._lock, self._beaten = connection, threading.Lock(), 0.0
-        self._stages, self._counts = Stages(), {}
+        self._stages = Stages()
+        self._counts: dict[str, int] = {}
 
     def tell_progress(self, stage: str) -> None:
         """A sign of life: rare enough to cost nothing."""

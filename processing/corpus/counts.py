@@ -22,7 +22,8 @@ def count_rows(rows: Iterable[Mapping]) -> dict[str, int | float]:
         `dict`: `videos`, `hours`, `clips`, `visual_ids` (different ones), `sentences`, `words`, `with_speech` and
         `with_error` (videos).
     """
-    seconds, counts, used = 0.0, Counter(), set()
+    counts: Counter[str] = Counter()
+    seconds, used = 0.0, set()
     for row in rows:
         seconds += row["duration"] or 0
         used.update(row["visual_ids"])
@@ -45,7 +46,7 @@ def count_kinds(rows: Iterable[Mapping], column: str) -> dict[str, int]:
         column (`str`):
             `error` or `notes`.
     """
-    found = Counter()
+    found: Counter[str] = Counter()
     for row in rows:
         # A video that two things are wrong with counts for both, for each once.
         found.update({kind_of(said) for said in (row[column] or "").split("; ") if said})

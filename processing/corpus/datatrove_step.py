@@ -95,8 +95,7 @@ class CorpusStep(PipelineStep):
         if self.name == "contents":
             note_contents(self.videos, self.output_dir, share, self.subtitles)
         elif self.name == "features":
-            given = (self.videos, self.processor, self.output_dir, share, self.subtitles)
-            describe_share(*given, **self.options)
+            describe_share(self.videos, self.processor, self.output_dir, share, self.subtitles, **self.options)
         elif share.holds(0):
             given = {"subtitles": self.subtitles, **self.fitting, **self.options, "again": False}
             build_corpus(self.videos, self.processor, self.output_dir, **given)

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Iterator, Mapping
 from os import PathLike
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from accelerate import PartialState
@@ -345,7 +346,7 @@ def halved(row: dict) -> dict:
     return {**row, "features": list(half[: bad[0]]), "error": error}
 
 
-def as_utf8(value: object) -> object:
+def as_utf8(value: Any) -> Any:
     """A value whose text UTF-8 can hold: file names that are not in it come with surrogates, which are spelled out."""
     if isinstance(value, str):
         return value.encode("utf-8", "backslashreplace").decode("utf-8")

@@ -76,7 +76,8 @@ def write_ids(
     Raises:
         `ValueError`: Two shards of one name, of which one would be lost, or a feature that the codebook does not take.
     """
-    folder, paths, fingerprint = Path(folder), {}, codebook.fingerprint
+    paths: dict[str, Path] = {}
+    folder, fingerprint = Path(folder), codebook.fingerprint
     for path in find_shards(shards):
         if path.name in paths:
             raise ValueError(
@@ -88,10 +89,12 @@ def write_ids(
     named, first = None if rows is None else sorted((number, video_id) for video_id, number in rows.items()), 0
     for name, path in tqdm(paths.items(), desc="Visual ids", unit="shard"):
         count = open_shard(path).metadata.num_rows
-        own = [(number, None) for number in range(count)] if named is None else []
-        if named is not None:
+        own: list[tuple[int, str | None]] = []
+        if named is None:
+            own += [(number, None) for number in range(count)]
+        else:
             low, high = bisect.bisect(named, (first,)), bisect.bisect(named, (first + count,))
-            own = [(number - first, video_id) for number, video_id in named[low:high]]
+            own += [(number - first, video_id) for number, video_id in named[low:high]]
         first += count
         notes = {b"codebook": fingerprint.encode(), b"rows": hashlib.sha256(repr(own).encode()).hexdigest().encode()}
         if not holds_ids(folder / name, notes):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from os import PathLike
 from pathlib import Path
+from typing import Any
 
 import datasets
 import pyarrow as pa
@@ -88,7 +89,7 @@ def check_rows(rows: Dataset | Sequence[Mapping], processor: VideoBertProcessor 
     return clip_seconds
 
 
-def shared_value(rows: Dataset | Sequence[Mapping], name: str) -> object:
+def shared_value(rows: Dataset | Sequence[Mapping], name: str) -> Any:
     """The value that a column has in all rows.
 
     Raises:
@@ -100,7 +101,7 @@ def shared_value(rows: Dataset | Sequence[Mapping], name: str) -> object:
     if name not in names:
         raise ValueError(f"The rows have no {name!r}, which tells what they were made with; make them again.")
     values = rows[name] if isinstance(rows, Dataset) else [row[name] for row in rows]
-    found = {}  # by value the first row that has it
+    found: dict[object, int] = {}  # by value the first row that has it
     for number, value in enumerate(values):
         found.setdefault(value, number)
     if len(found) > 1:

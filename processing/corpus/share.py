@@ -22,7 +22,7 @@ class Share:
     task: int = 0
     tasks: int = 1
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not 0 <= self.task < self.tasks:
             raise ValueError(f"There is no task {self.task} of {self.tasks}; they are counted from 0 on.")
 

@@ -23,7 +23,9 @@ def held_out_ids(video_ids: Iterable[str], share: float) -> set[str]:
             Which part of them is held out.
     """
     draws = {video_id: draw_of(video_id) for video_id in video_ids}
-    return {video_id for video_id in draws if draws[video_id] < share} | set(sorted(draws, key=draws.get)[:2])
+    return {video_id for video_id in draws if draws[video_id] < share} | set(
+        sorted(draws, key=lambda video_id: draws[video_id])[:2]
+    )
 
 
 def draw_of(video_id: str) -> float:

@@ -51,7 +51,8 @@ def summarise(rows: Iterable[Mapping], stages: Mapping[str, Stage]) -> dict:
         `video_hours`, `real_time_factor` and `waiting_share`.
     """
     videos, seconds, spoken = 0, 0.0, 0.0
-    counts, errors = Counter(), Counter()
+    counts: Counter[str] = Counter()
+    errors: Counter[str] = Counter()
     for row in rows:
         videos += 1
         seconds += row["duration"] or 0.0

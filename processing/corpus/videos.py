@@ -41,7 +41,7 @@ def find_videos(folder: str | PathLike) -> dict[str, Path]:
     folder = Path(folder)
     if not folder.is_dir():
         raise ValueError(f"{folder} is not a folder; give a folder of videos.")
-    skipped = {}  # by reason the paths
+    skipped: dict[str, list[Path]] = {}  # by reason the paths
     paths = sorted(walk(folder, skipped))
     for reason, those in skipped.items():
         others = f" and {len(those) - 1} more" if len(those) > 1 else ""
@@ -77,7 +77,8 @@ def listed_videos(path: str | PathLike) -> dict[str, Path]:
 
 def walk(top: Path, skipped: dict[str, list[Path]]) -> Iterator[Path]:
     """Files below a folder whose ending is that of a video; folders behind links are entered after all others."""
-    folders, behind_links, entered = deque([top]), deque(), set()
+    behind_links: deque[Path] = deque()
+    folders, entered = deque([top]), set()
     while folders or behind_links:
         folder = folders.popleft() if folders else behind_links.popleft()
         try:

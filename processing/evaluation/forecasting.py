@@ -124,7 +124,8 @@ def fit_markov(rows: Sequence[Mapping], horizon: int, codebook_size: int, seed: 
     chosen = set(order[: max(1, len(rows) // 4)].tolist())
     places = forecast_places([row for number, row in enumerate(rows) if number in chosen], horizon)
     rest = [row for number, row in enumerate(rows) if number not in chosen]
-    chain, strengths = MarkovChain(rest, horizon, codebook_size), []
+    chain = MarkovChain(rest, horizon, codebook_size)
+    strengths: list[float] = []
 
     def loss(strength, depth):
         chain.strengths = (*strengths, strength)
@@ -252,7 +253,7 @@ def _judge_control(predict: Callable, places, horizon, branch) -> np.ndarray:
 def _summarise(values: np.ndarray, videos: Sequence[str]) -> dict[str, float | None]:
     with np.errstate(invalid="ignore"):
         means, errors = values.mean(axis=0), bootstrap_se(values, videos)
-    summary = {}
+    summary: dict[str, float | None] = {}
     for name, mean, error in zip(FIGURES, means.tolist(), errors.tolist(), strict=True):
         finite = np.isfinite(mean)
         summary |= {name: mean if finite else None, f"{name}_se": error if finite else None}

@@ -48,7 +48,7 @@ def share_with_interval(hits: Sequence[bool] | np.ndarray, video_ids: Sequence[s
     """
     _, place = np.unique(np.asarray(video_ids), return_inverse=True)
     right, all_of = np.bincount(place, np.asarray(hits, dtype=float)), np.bincount(place)
-    interval = video_interval(lambda times: (times @ right) / (times @ all_of), len(all_of))
+    interval = video_interval(lambda times: float((times @ right) / (times @ all_of)), len(all_of))
     low, high = interval or (None, None)
     return {"share": float(np.mean(np.asarray(hits, dtype=float))), "low": low, "high": high}
 

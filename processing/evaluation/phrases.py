@@ -137,7 +137,7 @@ def evaluate_phrases(
         ranks["_token_probe"] = (probed, np.full(len(segments), MISS))
 
     videos = [segment["video_id"] for segment in segments]
-    figures = {"num_segments": len(segments), "num_phrases": len(known)}
+    figures: dict[str, float | None] = {"num_segments": len(segments), "num_phrases": len(known)}
     for condition, (among_all, among_own) in ranks.items():
         for top in TOPS:
             figures |= named(f"step_top{top}{condition}", share_with_interval(among_all <= top, videos))

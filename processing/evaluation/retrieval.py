@@ -45,10 +45,10 @@ def summarise_ranks(ranks: Sequence[int], candidates: int) -> dict[str, float | 
     """
     if not len(ranks):
         raise ValueError("There are no ranks to summarise: nothing was looked for.")
-    ranks = np.asarray(ranks)
+    found = np.asarray(ranks)
     return {
-        **{f"retrieval_r{top}": float((ranks <= top).mean()) for top in TOPS},
-        "retrieval_median_rank": float(np.median(ranks)),
+        **{f"retrieval_r{top}": float((found <= top).mean()) for top in TOPS},
+        "retrieval_median_rank": float(np.median(found)),
         "retrieval_chance": min(1.0, 5 / candidates),
         "retrieval_queries": len(ranks),
         "retrieval_candidates": candidates,

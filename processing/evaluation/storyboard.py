@@ -110,7 +110,7 @@ def _clip_scores(model, inputs, tokens: torch.Tensor) -> torch.Tensor:
 def _hidden_clips(model, processor, texts: Sequence[str | None], num_clips: int):
     """A batch of texts, or of none, with room for so many clips behind each."""
     tokenizer, longest = processor.tokenizer, model.config.max_position_embeddings
-    rows = {"input_ids": [], "token_type_ids": []}
+    rows: dict[str, list] = {"input_ids": [], "token_type_ids": []}
     for text in texts:
         words = [] if text is None else tokenizer(text, add_special_tokens=False)["input_ids"]
         if text is not None and not (words and any(map(str.isalnum, text))):

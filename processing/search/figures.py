@@ -116,7 +116,7 @@ def rank_moments(
     return ranks
 
 
-def step_retrieval_figures(model, processor, steps: Sequence[Mapping]) -> dict[str, float | int]:
+def step_retrieval_figures(model, processor, steps: Sequence[Mapping]) -> dict[str, float | int | None]:
     """Text to clip as YouCook II is scored: each step's sentence is looked for among the clips of all steps.
 
     Args:
@@ -147,7 +147,7 @@ def step_retrieval_figures(model, processor, steps: Sequence[Mapping]) -> dict[s
     }
     if (order := other_videos(videos)) is not None:
         ranks["_shuffled"] = rank_moments(model, processor, texts, places, [shown[one] for one in order])
-    figures: dict[str, float | int] = {"num_segments": len(steps), "num_queries": len(texts)}
+    figures: dict[str, float | int | None] = {"num_segments": len(steps), "num_queries": len(texts)}
     for condition, found in ranks.items():
         figures[f"median_rank{condition}"] = float(np.median(found))
         for top in TOPS:

@@ -53,7 +53,8 @@ class MomentIndex:
         self.moments = Dataset.from_dict({name: [] for name in FEATURES}, FEATURES) if moments is None else moments
         # Apart, because from what has a faiss index no rows can be selected.
         self._faiss = faiss
-        self._vectors, self._sentences = None, None
+        self._vectors: np.ndarray | None = None
+        self._sentences: tuple[list[str], np.ndarray] | None = None
 
     def __len__(self) -> int:
         return len(self.moments)

@@ -53,7 +53,7 @@ class VideoBertEncoder(AbsEncoder):
         # Its class by the registration of modeling_videobert, which the rooms of processing do not import.
         self.model = AutoModelForPreTraining.from_pretrained(model_name, revision=revision).to(device or "cpu")
         self.processor = VideoBertProcessor.from_pretrained(model_name, revision=revision, **processor_options)
-        name = public_name(self.model)
+        name = public_name(self.model) or "model"
         self.mteb_model_meta = ModelMeta.create_empty(
             {
                 "name": name if "/" in name else f"videobert/{name}",

@@ -26,7 +26,8 @@ def first_fit(lengths: Sequence[int], room: int) -> list[list[int]]:
     Returns:
         `list[list[int]]`: The numbers of the examples in each row.
     """
-    rows, left = [], []
+    rows: list[list[int]] = []
+    left: list[int] = []
     for number in sorted(range(len(lengths)), key=lambda number: -lengths[number]):
         length = lengths[number]
         place = next((place for place, free in enumerate(left) if free >= length), len(rows))

@@ -95,7 +95,7 @@ class SegmentDataset(Dataset):
         self._asks_alignment = torch.ones((), dtype=torch.bool).share_memory_()
         self._index_rows()
 
-    def _index_rows(self):
+    def _index_rows(self) -> None:
         """Numbers only, 24 bytes an example: the rows themselves may stay on disk."""
         span_rows, positions, num_words, num_clips = [], [], [], []
         for number, row in enumerate(self.rows):

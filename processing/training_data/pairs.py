@@ -44,7 +44,7 @@ class AlignmentPairs:
     same_video_share: float = 0.5
     candidates: int = 1
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name in ("share", "same_video_share"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} of the alignment pairs is {getattr(self, name)}; allowed is 0 to 1.")

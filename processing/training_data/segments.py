@@ -73,7 +73,8 @@ def row_spans(row: Mapping, trailing_seconds: float = 0.0, silence_tokens: int =
         key=lambda number: row["sentences"][number]["start"],
     )
     starts = [row["sentences"][number]["start"] for number in order] + [math.inf]
-    spans, silent_from = [], 0
+    spans: list[Span] = []
+    silent_from = 0
     for place, number in enumerate(order):
         end = min(row["sentences"][number]["end"], starts[place + 1]) + trailing_seconds
         first, last = clips_between(starts[place], end, clip_seconds, num_clips)

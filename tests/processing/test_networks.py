@@ -10,7 +10,7 @@ from support.tiny_networks import IMAGE_NETWORKS, SMALL, SQUARE, VIDEO_NETWORKS
 from torchvision.models.video import S3D, S3D_Weights
 
 from processing import S3DConfig, S3DModel, VideoBertVideoProcessor
-from processing.names_videobert import local_name, public_name, saved_name, split_backbone
+from processing.names_videobert import is_on_this_machine, local_name, public_name, saved_name, split_backbone
 from processing.network_videobert import Network, load_pixels, pick_frames, shortest_edge
 from processing.s3d_videobert import S3D_PIXELS
 
@@ -287,3 +287,8 @@ def test_width_is_what_comes_out(name, tmp_path, clips):
     eyes = getattr(whole, "vision_model", whole)
     pixels = network.prepare(clips[0])
     torch.testing.assert_close(vectors[0], eyes(pixels).pooler_output.mean(0).flatten(), atol=1e-5, rtol=1e-4)
+
+
+def test_what_has_no_name_is_no_folder():
+    """A ready-made network that does not know where it is from ended in a `TypeError` of `os.fspath`."""
+    assert not is_on_this_machine(object())

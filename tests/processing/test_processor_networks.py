@@ -7,6 +7,8 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+import transformers
+from packaging import version
 from safetensors.torch import load_file, save_file
 from support.tiny_processor import WORDS
 from transformers import (
@@ -74,7 +76,9 @@ def test_a_ready_made_recogniser_is_given_again_on_loading(tiny_text_model, tmp_
         tmp_path
     )
     ready = Whole()
-    for loader in (VideoBertProcessor, AutoProcessor):
+    # Before transformers 5.21 AutoProcessor copies what it is given before it asks our class.
+    copies = version.parse(transformers.__version__) < version.parse("5.21")
+    for loader in (VideoBertProcessor,) if copies else (VideoBertProcessor, AutoProcessor):
         again = loader.from_pretrained(tmp_path, asr_model=ready)
         assert again.asr_model is ready and again.asr_options == {"task": "translate"}
         changed = loader.from_pretrained(tmp_path, asr_options={"language": "de"})

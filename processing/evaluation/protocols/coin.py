@@ -30,7 +30,12 @@ def read_coin(path: str | PathLike) -> tuple[list[dict], dict[str, list[str]]]:
         videos = json.loads(read_text(path))["database"]
         steps = [
             make_step(
-                video_id, SUBSETS[video["subset"]], *part["segment"], part["label"].strip(), path, task=video["class"]
+                video_id,
+                SUBSETS[video["subset"]],
+                *part["segment"],
+                sentence=part["label"].strip(),
+                source=path,
+                task=video["class"],
             )
             for video_id, video in videos.items()
             for part in video["annotation"]
@@ -39,7 +44,7 @@ def read_coin(path: str | PathLike) -> tuple[list[dict], dict[str, list[str]]]:
         raise ValueError(
             f"{path} is no annotation file of COIN, whose 'database' has videos with 'annotation' ({error!r})"
         ) from None
-    phrases = {}
+    phrases: dict[str, set] = {}
     for step in steps:
         known = phrases.setdefault(step["task"], [])
         if step["sentence"] not in known:

@@ -80,5 +80,6 @@ def read_video(path: Path, task: str, phrases: list[str], subset: str) -> list[d
             raise ValueError(
                 f"{path}: {line!r} is no step; allowed are its number, 1 to {len(phrases)}, its start and its end."
             )
-        steps.append(make_step(video_of(path, task), subset, *times, phrases[int(number) - 1], path, task=task))
+        start, end = times
+        steps.append(make_step(video_of(path, task), subset, start, end, phrases[int(number) - 1], path, task=task))
     return steps

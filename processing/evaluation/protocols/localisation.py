@@ -50,7 +50,7 @@ def localise_steps(
     Raises:
         ValueError: There is no video with steps.
     """
-    true = {}
+    true: dict[tuple[str, str], dict[str, list]] = {}
     for step in steps:
         true.setdefault((step["video_id"], step["task"]), {}).setdefault(step["sentence"], []).append(step)
     rows = {row["video_id"]: row for row in rows if len(row["visual_ids"])}
@@ -78,7 +78,7 @@ def localise_steps(
             for name, clip in zip(names, clips, strict=True):
                 time = (clip + 0.5) * row["clip_seconds"]
                 found[condition][number] += any(holds(step, time) for step in wanted.get(name, ()))
-    figures = {"num_videos": len(places), "num_steps": int(all_of.sum())}
+    figures: dict[str, float | int | None] = {"num_videos": len(places), "num_steps": int(all_of.sum())}
     for condition in CONDITIONS if order is not None else ("", "_prior"):
         recall = mean_of_tasks(found[condition], all_of, known)
         low, high = video_interval(recall, len(places)) or (None, None)

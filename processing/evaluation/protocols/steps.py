@@ -7,7 +7,9 @@ from collections.abc import Iterable
 from pathlib import Path
 
 
-def make_step(video_id: str, subset: str, start, end, sentence: str, source: Path, **more) -> dict:
+def make_step(
+    video_id: str, subset: str, start: float | str, end: float | str, sentence: str, source: Path, **more: str
+) -> dict:
     """A step of an annotation file.
 
     Args:

@@ -53,4 +53,5 @@ def cell_of(figures: Mapping, column: str, condition: str) -> str:
         return "–"
     if column in RANKS:
         return f"{share:g}"
-    return f"{100 * share:.1f}" + (f" ({100 * low:.1f}–{100 * high:.1f})" if low is not None else "")
+    between = f" ({100 * low:.1f}–{100 * high:.1f})" if low is not None and high is not None else ""
+    return f"{100 * share:.1f}{between}"

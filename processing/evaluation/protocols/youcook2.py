@@ -51,7 +51,7 @@ def read_youcook2(path: str | PathLike) -> list[dict]:
     try:
         videos = json.loads(read_text(path))["database"]
         return [
-            make_step(video_id, video["subset"], *part["segment"], part["sentence"].strip(), path)
+            make_step(video_id, video["subset"], *part["segment"], sentence=part["sentence"].strip(), source=path)
             for video_id, video in videos.items()
             for part in video["annotations"]
         ]
@@ -129,7 +129,7 @@ def read_object_classes(path: str | PathLike) -> dict[str, str]:
     Raises:
         `ValueError`: It is another file.
     """
-    classes = {}
+    classes: dict[str, str] = {}
     for line in csv.reader(read_text(Path(path)).splitlines()):
         if len(line) < 2 or not line[0].strip().isdecimal() or not line[1].strip():
             raise ValueError(f"{path} holds the line {','.join(line)!r}; a class has a number and its forms.")
@@ -142,7 +142,7 @@ def read_object_classes(path: str | PathLike) -> dict[str, str]:
 def name_by_use(objects: Mapping[str, str], captions: Iterable[Sequence[str]]) -> dict[str, str]:
     """The same classes, each called by its form that captions use most: what people say is what can be predicted."""
     used = Counter(word for words in captions for word in words)
-    names = {}
+    names: dict[str, str] = {}
     for form, name in objects.items():
         names[name] = max(names.get(name, name), form, key=lambda one: used[one])
     return {form: names[name] for form, name in objects.items()}
@@ -174,8 +174,9 @@ def read_reviewed(path: str | PathLike, subsets: Mapping[str, str]) -> list[dict
         raise ValueError(f"{path} has no columns {', '.join(sorted(needed))}.")
     for line, following in zip(lines, [*lines[1:], None], strict=True):
         video_id, start = line["VideoUrl"].rpartition("v=")[2], seconds_of(line["TimeStamp"])
-        same = following is not None and following["VideoUrl"] == line["VideoUrl"]
-        end = seconds_of(following["TimeStamp"]) if same else start + LAST_SECONDS
+        end = start + LAST_SECONDS
+        if following is not None and following["VideoUrl"] == line["VideoUrl"]:
+            end = seconds_of(following["TimeStamp"])
         verb, thing = first_words(line["Verb"]), first_words(line["Object(directly related with Verb)"])
         if video_id in subsets and verb and thing and end > start:
             labels = {"verb": verb[0], "object": thing[-1]}
