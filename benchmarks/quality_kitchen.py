@@ -327,7 +327,7 @@ def draw(found, path):
         axes[2].barh(np.arange(len(order)) + 0.26 * place, values, 0.24, label=key)
     axes[2].set_yticks(np.arange(len(order)) + 0.26, order)
     axes[2].set(title="variants, %", xlim=(0, 100))
-    axes[2].legend(fontsize="small")
+    axes[2].legend(fontsize="small", loc="upper center", bbox_to_anchor=(0.5, -0.06), ncols=3)
     figure.savefig(path, dpi=110)
 
 
