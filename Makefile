@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-fast fuzz hostile hub kill lint quality oldest installs hooks setup ffmpeg
+.PHONY: demo test test-fast fuzz hostile hub kill lint quality oldest installs hooks docs app-test setup ffmpeg
 .DEFAULT_GOAL := test
 
 demo: setup
@@ -36,23 +36,29 @@ hostile: setup
 lint: setup
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
 
-# What a house needs that others can join: types, tidy files, cheap imports, a wheel that installs and is used outside
-# of here, and the oldest versions that are allowed. Under ten minutes.
+# What a house needs that others can join: types, tidy files, cheap imports.
 quality: $(VENV)/quality
 	$(BIN)/mypy
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/pre-commit run --all-files
 	$(BIN)/python tests/packaging/import_cost.py
-	$(BIN)/python tests/packaging/installs.py
-	$(BIN)/python tests/packaging/oldest.py -q -m "not slow" tests/modeling_videobert \
-		tests/processing/test_processor_networks.py tests/processing/test_subtitles.py tests/processing/corpus/test_rows.py
 
-# All fast tests with the oldest versions that setup.py allows, on the oldest Python that is here.
+# Before a release, since each environment fetches some GB: all fast tests with the oldest versions that setup.py allows,
+# on the oldest Python that is here.
 oldest: $(VENV)/quality
 	$(BIN)/python tests/packaging/oldest.py
 
-# The wheel in a fresh environment of each Python that is here.
+# Before a release, too: the wheel in a fresh environment of each Python that is here.
 installs: $(VENV)/quality
 	$(BIN)/python tests/packaging/installs.py --all
+
+# The site, without a warning, and a try of every block of code that stands in the documents.
+docs: $(VENV)/docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+	$(BIN)/python -m pytest tests/documents
+
+$(VENV)/docs: setup
+	$(BIN)/python -m pip install --quiet --editable ".[demo,docs,test]"
+	touch $@
 
 # Git runs the hooks of .pre-commit-config.yaml before each commit.
 hooks: $(VENV)/quality
@@ -60,6 +66,7 @@ hooks: $(VENV)/quality
 
 $(VENV)/quality: setup
 	$(BIN)/python -m pip install --quiet --editable ".[quality]"
+	touch $@
 
 setup: ffmpeg $(VENV)/installed
 

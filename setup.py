@@ -22,6 +22,7 @@ setup(
         "charset-normalizer>=3.4.9",
         "datasets>=5.2",
         "evaluate>=0.4.6",
+        "fsspec>=2024.6",
         "huggingface_hub>=2.4",
         "numpy>=2",
         "pillow>=11",
@@ -36,10 +37,10 @@ setup(
         # The page that people try, and the browser's driver for its tests.
         "app": ["gradio>=6.31"],
         "app-test": ["gradio>=6.31", "playwright>=1.65"],
-        # The documents, and the notebook among them.
+        # The documents as a site, and the notebook that it shows.
         "docs": [
             "ipykernel>=7.4",
-            "mkdocs-jupyter>=0.26",
+            "mkdocs>=1.6.1",
             "mkdocs-material>=9.8",
             "mkdocstrings[python]>=1.0",
             "nbclient>=0.11",
@@ -79,6 +80,9 @@ setup(
             "scikit-learn>=1.7",
             "setuptools>=77",  # builds the wheel that is looked at
             "timm>=1.0.20",
+            # Resamples what is spoken. Nothing that the packages do needs it; it refuses a torch that is younger.
+            "torchaudio>=2.11",
+            "torch<2.15",
         ],
     },
 )

@@ -34,6 +34,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
+import torch
 from transformers import pipeline
 from transformers.models.whisper.english_normalizer import EnglishTextNormalizer
 from transformers.utils import logging
@@ -86,12 +87,12 @@ normalize = EnglishTextNormalizer({})
 
 def spoken_sentences(videos):
     """(text, waveform without the silence around it) of what the kitchen's narrator says in its videos."""
-    from scipy.signal import resample_poly
+    from torchaudio.functional import resample
 
     narrator, spoken = PiperNarrator(weights_folder("piper-joe")), []
     for index in range(videos):
         _, sentences, track = plan_video(5, "train", index, narrator, chatter=0.5, shift=0.7)
-        track = resample_poly(track.astype(np.float32), SAMPLE_RATE, narrator.rate)
+        track = resample(torch.from_numpy(track.astype(np.float32)), narrator.rate, SAMPLE_RATE).numpy()
         for sentence in sentences:
             sound = track[int(sentence.start * SAMPLE_RATE) : int(sentence.end * SAMPLE_RATE)]
             loud = np.flatnonzero(np.abs(sound) > 0.01)

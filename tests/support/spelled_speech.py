@@ -104,12 +104,12 @@ def narration():
     pytest.importorskip("piper")
     pytest.importorskip("silero_vad")
     from kitchen.voice import PiperNarrator
-    from scipy.signal import resample_poly
+    from torchaudio.functional import resample
 
     narrator = PiperNarrator(packaged_weights("piper-joe"))
     place, parts, times = 1.0, [np.zeros(SAMPLE_RATE)], []
     for text, pause in zip(SCRIPT, [0.4, 3.0, 1.0, 0.5], strict=True):
-        said = resample_poly(narrator(text, 1.0, 1.0), SAMPLE_RATE, narrator.rate)
+        said = resample(torch.from_numpy(narrator(text, 1.0, 1.0)), narrator.rate, SAMPLE_RATE).numpy()
         loud = np.flatnonzero(np.abs(said) > 0.01)
         said = said[loud[0] : loud[-1]]
         times.append((place, place + len(said) / SAMPLE_RATE))
