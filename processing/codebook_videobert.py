@@ -20,6 +20,7 @@ from .nearest_videobert import nearest_child, settle
 CACHED_ROWS = 1024  # a slice of features that stays in the processor's cache from one operation to the next
 HUB_OPTIONS = ("cache_dir", "force_download", "local_files_only", "token", "revision", "subfolder")
 FRAMES_NAME = "frames.safetensors"
+TREE = ("levels", "branches", "feature_size")
 FEW_ROWS = 256  # so few are compared one by one: that costs less than to prepare the whole tree for products
 
 
@@ -48,8 +49,16 @@ class VisualCodebookConfig(PreTrainedConfig):
             Whether features are centred by the training mean and scaled to unit length first.
         whiten (`bool`):
             Whether features are centred and decorrelated first, to like variance in every direction.
+        residual_codes (`int`):
+            Visual ids of a clip. With more than the paper's 1, each further one is the leaf, in a tree of its own, of
+            what the ones before leave of the feature.
+        levels_as_tokens (`bool`):
+            Whether a clip has a visual id for each level of its path down the tree, instead of the leaf alone.
         backbone (`str`, *optional*):
             Which network's features the centroids belong to, for the reader of the file.
+
+    Raises:
+        ValueError: Fewer than 1 code, or both kinds of several codes at once.
     """
 
     model_type = "videobert_codebook"
@@ -58,11 +67,30 @@ class VisualCodebookConfig(PreTrainedConfig):
     feature_size: int = 1024
     normalize: bool = True
     whiten: bool = False
+    residual_codes: int = 1
+    levels_as_tokens: bool = False
     backbone: str | None = None
 
+    def __post_init__(self, **kwargs):
+        if self.residual_codes < 1:
+            raise ValueError(f"residual_codes is {self.residual_codes}; a clip has at least 1 visual id.")
+        if self.residual_codes > 1 and self.levels_as_tokens:
+            raise ValueError(
+                f"residual_codes is {self.residual_codes} and levels_as_tokens is True; a clip has several codes in "
+                "one of the two ways."
+            )
+        super().__post_init__(**kwargs)
+
     @property
-    def codebook_size(self):
-        return self.branches**self.levels
+    def code_sizes(self) -> tuple[int, ...]:
+        """How many ids the first, the second, … code of a clip has; those of each lie behind those of the former."""
+        if self.levels_as_tokens:
+            return tuple(self.branches ** (level + 1) for level in range(self.levels))
+        return (self.branches**self.levels,) * self.residual_codes
+
+    @property
+    def codebook_size(self) -> int:
+        return sum(self.code_sizes)
 
 
 class VisualCodebook(PreTrainedModel):
@@ -71,6 +99,10 @@ class VisualCodebook(PreTrainedModel):
     Level l holds `branches ** (l + 1)` centroids; one level down, the children of node n are the nodes
     `n * branches ... (n + 1) * branches - 1`, so a visual id spells its path in base `branches`. A child that got no
     training point has count 0, carries its parent's centroid and is never chosen.
+
+    By option a clip has several visual ids, its codes, each with ids of its own: the path down the tree
+    (`levels_as_tokens`), or the leaves of several trees (`residual_codes`), each of which quantises what the former
+    ones left. `further` holds the trees behind the first one.
 
     Args:
         config ([`VisualCodebookConfig`]):
@@ -92,6 +124,11 @@ class VisualCodebook(PreTrainedModel):
             self.whitening = nn.Parameter(torch.eye(config.feature_size), requires_grad=False)
         for level, size in enumerate(sizes):
             self.register_buffer(f"counts_{level}", torch.zeros(size, dtype=torch.int64))
+        if config.residual_codes > 1:
+            # What is left of a feature is a difference: it is compared as it is.
+            changed = {"residual_codes": 1, "normalize": False, "whiten": False}
+            one = VisualCodebookConfig(**{name: getattr(config, name) for name in TREE} | changed)
+            self.further = nn.ModuleList(VisualCodebook(one) for _ in range(config.residual_codes - 1))
         # By option a small picture of every leaf: JPEGs, one after the other, and where each one ends.
         self._frames = None
         self.post_init()
@@ -113,9 +150,16 @@ class VisualCodebook(PreTrainedModel):
         return self.config.codebook_size
 
     @property
+    def code_sizes(self) -> tuple[int, ...]:
+        """How many of them are of a clip's first, second, … code; a single number where a clip has one visual id."""
+        return self.config.code_sizes
+
+    @property
     def fingerprint(self) -> str:
         """Tells this codebook from every other one, by its shape and all of its numbers: 64 hexadecimal digits."""
         shape = (self.config.levels, self.config.branches, self.config.normalize)
+        if len(self.code_sizes) > 1:
+            shape += (self.config.residual_codes, self.config.levels_as_tokens)
         parts = hashlib.sha256(repr(shape).encode())
         for _, tensor in sorted(self.state_dict().items()):
             parts.update(tensor.detach().cpu().numpy().tobytes())
@@ -123,9 +167,28 @@ class VisualCodebook(PreTrainedModel):
 
     def summary(self) -> str:
         """What it is, in a few words for a model card."""
-        return f"{self.codebook_size} visual tokens ({self.config.levels} levels of {self.config.branches})"
+        tree = f"{self.config.levels} levels of {self.config.branches}"
+        if self.config.levels_as_tokens:
+            tree = f"{self.config.levels} codes a clip, one a level: {tree}"
+        if self.config.residual_codes > 1:
+            tree = f"{self.config.residual_codes} residual codes a clip, each of {tree}"
+        return f"{self.codebook_size} visual tokens ({tree})"
 
-    # --- the tree ----------------------------------------------------------------------------------------------------
+    # --- the trees ---------------------------------------------------------------------------------------------------
+
+    @property
+    def trees(self) -> list["VisualCodebook"]:
+        """Its trees, the first of which it is itself."""
+        return [self, *getattr(self, "further", ())]
+
+    def one_code(self) -> "VisualCodebook":
+        """Its first tree as a codebook with one visual id a clip, the leaf."""
+        if len(self.code_sizes) == 1:
+            return self
+        names = (*TREE, "normalize", "whiten", "backbone")
+        alone = VisualCodebook(VisualCodebookConfig(**{name: getattr(self.config, name) for name in names}))
+        alone.load_state_dict({name: self.state_dict()[name] for name in alone.state_dict()})
+        return alone.to(self.device)
 
     def counts(self, level: int) -> torch.Tensor:
         """Training points under every node of a level: `(branches ** (level + 1),)` int64."""
@@ -192,30 +255,50 @@ class VisualCodebook(PreTrainedModel):
                 Clips compared at once on each core, which bounds the memory.
 
         Returns:
-            `torch.LongTensor` of shape `(clips,)`: Visual ids, 0 ... codebook_size - 1.
+            `torch.LongTensor` of shape `(clips * len(code_sizes),)`: Visual ids, 0 ... codebook_size - 1: one a clip,
+            or all codes of the first clip, all of the second, ...
 
         Raises:
             ValueError: Wrong width, NaN or infinite values, or a codebook that was never fitted or is not in float32.
         """
-        if not self.counts(0).any():
+        if not all(tree.counts(0).any() for tree in self.trees):
             raise ValueError("This codebook has not been fitted: no centroid has a training point.")
         few = len(features) <= FEW_ROWS
-        penalties = [None if few else self.penalties(level) for level in range(self.config.levels)]
+        penalties = [None if few else tree.all_penalties() for tree in self.trees]
         cores = cores_here() if self.mean.device.type == "cpu" else 1
         at_once = max(FEW_ROWS, min(batch_size, -(-len(features) // cores)))
 
         def encode_batch(start):
             points = self.prepare(features[start : start + at_once], start)
-            node = torch.zeros(len(points), dtype=torch.long, device=points.device)
-            for level in range(self.config.levels):
-                node = self.descend(level, points, node, penalties[level])
-            return node
+            return self.name_codes(points, penalties)
 
         starts = range(0, max(1, len(features)), at_once)
         if cores == 1 or len(starts) == 1:
             return torch.cat([encode_batch(start) for start in starts])
         with one_core_each() as cores:
             return torch.cat(list(on_cores(cores, encode_batch, starts)))
+
+    def all_penalties(self) -> list[torch.Tensor]:
+        """The penalties of every level."""
+        return [self.penalties(level) for level in range(self.config.levels)]
+
+    def name_codes(self, points: torch.Tensor, penalties: list[list[torch.Tensor] | None]) -> torch.Tensor:
+        """Visual ids of prepared features `(N, feature_size)`, as of `encode`; each tree's penalties, or `None`."""
+        nodes = []
+        for number, (tree, theirs) in enumerate(zip(self.trees, penalties, strict=True), start=1):
+            path = tree.walk(points, theirs)
+            nodes += path if self.config.levels_as_tokens else path[-1:]
+            if number < len(penalties):
+                points = points - tree.leaves[path[-1]]
+        return (torch.stack(nodes, dim=1) + self.first_ids).flatten()
+
+    def walk(self, points: torch.Tensor, penalties: list[torch.Tensor] | None = None) -> list[torch.Tensor]:
+        """The nodes `(N,)` of prepared features on every level of this tree, the leaves last."""
+        path, node = [], torch.zeros(len(points), dtype=torch.long, device=points.device)
+        for level in range(self.config.levels):
+            node = self.descend(level, points, node, None if penalties is None else penalties[level])
+            path.append(node)
+        return path
 
     def descend(
         self, level: int, points: torch.Tensor, node: torch.Tensor, penalties: torch.Tensor | None = None
@@ -244,10 +327,53 @@ class VisualCodebook(PreTrainedModel):
             child = nearest_child(points, node, children, penalties, longest)
         return node * self.config.branches + child
 
+    # --- from visual ids back to features ----------------------------------------------------------------------------
+
+    @property
+    def leaves(self) -> torch.Tensor:
+        """The leaf centroids of this tree: `(branches ** levels, feature_size)`."""
+        return self.tree[-1].detach()
+
+    @property
+    def first_ids(self) -> torch.Tensor:
+        """The first visual id of each code of a clip."""
+        sizes = torch.tensor((0, *self.code_sizes[:-1]), device=self.mean.device)
+        return sizes.cumsum(0)
+
     def centroids(self, visual_ids: Sequence[int] | torch.Tensor | None = None) -> torch.Tensor:
-        """Leaf centroids `(N, feature_size)` of the given visual ids `(N,)`, or of all, in the normalised space."""
-        leaves = self.tree[-1].detach()
-        return leaves if visual_ids is None else leaves[torch.as_tensor(visual_ids)]
+        """Centroids `(N, feature_size)` of the given visual ids `(N,)`, or of all, in the normalised space.
+
+        Of further residual codes they are differences; [`~VisualCodebook.decode`] puts clips together.
+        """
+        found = list(self.tree) if self.config.levels_as_tokens else [tree.leaves for tree in self.trees]
+        all_of_them = found[0].detach() if len(found) == 1 else torch.cat([one.detach() for one in found])
+        return all_of_them if visual_ids is None else all_of_them[torch.as_tensor(visual_ids)]
+
+    def training_counts(self) -> torch.Tensor:
+        """Training points of every visual id: `(codebook_size,)` int64."""
+        last = self.config.levels - 1
+        if self.config.levels_as_tokens:
+            return torch.cat([self.counts(level) for level in range(self.config.levels)])
+        return torch.cat([tree.counts(last) for tree in self.trees])
+
+    def decode(self, visual_ids: Sequence[int] | torch.Tensor, codes: int | None = None) -> torch.Tensor:
+        """What the visual ids of whole clips say of their features, in the normalised space.
+
+        Args:
+            visual_ids (`Sequence[int]` or `torch.LongTensor` of shape `(clips * len(code_sizes),)`):
+                As of [`~VisualCodebook.encode`].
+            codes (`int`, *optional*):
+                Only the first so many codes of each clip; by default all.
+
+        Returns:
+            `torch.FloatTensor` of shape `(clips, feature_size)`: The centroid of one visual id, of the last level, or
+            the sum over residual codes.
+        """
+        by_clip = torch.as_tensor(visual_ids).view(-1, len(self.code_sizes))[:, :codes]
+        if self.config.levels_as_tokens:
+            by_clip = by_clip[:, -1:]
+        first, *others = by_clip.unbind(1)
+        return sum((self.centroids(one) for one in others), self.centroids(first))
 
     # --- a picture of every leaf -------------------------------------------------------------------------------------
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -22,7 +22,7 @@ class Clips:
     Args:
         codebook ([`VisualCodebook`]):
             Gets its mean and, where it whitens, its transform.
-        source ([`FeatureArray`] or [`FeatureShards`]):
+        source ([`FeatureArray`], [`FeatureShards`] or [`Residuals`]):
             The features, every one of which is checked.
         processes ([`Processes`]):
             Those that read them in shares.
@@ -34,7 +34,11 @@ class Clips:
     """
 
     def __init__(
-        self, codebook: VisualCodebook, source: FeatureArray | FeatureShards, processes: Processes, cores: int
+        self,
+        codebook: VisualCodebook,
+        source: FeatureArray | FeatureShards | Residuals,
+        processes: Processes,
+        cores: int,
     ):
         self.codebook, self.source, self.processes, self.cores = codebook, source, processes, cores
         sizes, largest, sums = self._count()
@@ -124,6 +128,36 @@ class Clips:
         whitening = (vectors / values.sqrt()) @ vectors.T
         grid = 2**18 / whitening.abs().max()
         return (whitening * grid).round() / grid
+
+
+class Residuals:
+    """What trees leave of features, with the interface of [`FeatureShards`]: computed anew wherever it is read.
+
+    Args:
+        source ([`FeatureArray`] or [`FeatureShards`]):
+            The features.
+        trees (`list[VisualCodebook]`):
+            Those that are fitted, the first of which brings features into its space.
+    """
+
+    def __init__(self, source: FeatureArray | FeatureShards, trees: list[VisualCodebook]):
+        self.source, self.trees, self.feature_size = source, trees, source.feature_size
+        self.num_pieces, self.name = source.num_pieces, source.name
+        self.penalties = [tree.all_penalties() for tree in trees]
+
+    def read(self, piece: int) -> Iterator[torch.Tensor]:
+        yield from map(self.left_of, self.source.read(piece))
+
+    def take(self, rows: np.ndarray, sizes: Sequence[int]) -> Iterator[torch.Tensor]:
+        yield from map(self.left_of, self.source.take(rows, sizes))
+
+    @torch.no_grad()
+    def left_of(self, features: torch.Tensor) -> torch.Tensor:
+        """What is left of some features: they, in the space of the centroids, without their leaves."""
+        points = self.trees[0].prepare(features)
+        for tree, penalties in zip(self.trees, self.penalties, strict=True):
+            points = points - tree.leaves[tree.walk(points, penalties)[-1]]
+        return points.cpu()
 
 
 def power_above(largest: float) -> float:
