@@ -51,7 +51,7 @@ class VisualCodebookConfig(PreTrainedConfig):
             Whether features are centred and decorrelated first, to like variance in every direction.
         residual_codes (`int`):
             Visual ids of a clip. With more than the paper's 1, each further one is the leaf, in a tree of its own, of
-            what the ones before leave of the feature.
+            what the ones before leave of the feature, which is centred and scaled as features are.
         levels_as_tokens (`bool`):
             Whether a clip has a visual id for each level of its path down the tree, instead of the leaf alone.
         backbone (`str`, *optional*):
@@ -102,7 +102,8 @@ class VisualCodebook(PreTrainedModel):
 
     By option a clip has several visual ids, its codes, each with ids of its own: the path down the tree
     (`levels_as_tokens`), or the leaves of several trees (`residual_codes`), each of which quantises what the former
-    ones left. `further` holds the trees behind the first one.
+    ones left. `further` holds the trees behind the first one. Where what is left is scaled to unit length, `gains` say
+    how long it is on average, once for each of them.
 
     Args:
         config ([`VisualCodebookConfig`]):
@@ -125,10 +126,9 @@ class VisualCodebook(PreTrainedModel):
         for level, size in enumerate(sizes):
             self.register_buffer(f"counts_{level}", torch.zeros(size, dtype=torch.int64))
         if config.residual_codes > 1:
-            # What is left of a feature is a difference: it is compared as it is.
-            changed = {"residual_codes": 1, "normalize": False, "whiten": False}
-            one = VisualCodebookConfig(**{name: getattr(config, name) for name in TREE} | changed)
+            one = VisualCodebookConfig(**{name: getattr(config, name) for name in (*TREE, "normalize")})
             self.further = nn.ModuleList(VisualCodebook(one) for _ in range(config.residual_codes - 1))
+            self.gains = nn.Parameter(torch.ones(config.residual_codes - 1), requires_grad=False)
         # By option a small picture of every leaf: JPEGs, one after the other, and where each one ends.
         self._frames = None
         self.post_init()
@@ -137,6 +137,8 @@ class VisualCodebook(PreTrainedModel):
         if module is self:
             for parameter in (*self.tree, self.mean):
                 init.zeros_(parameter)
+            if self.config.residual_codes > 1:
+                init.ones_(self.gains)
             if self.config.whiten:
                 init.eye_(self.whitening)
             for level in range(self.config.levels):
@@ -265,12 +267,13 @@ class VisualCodebook(PreTrainedModel):
             raise ValueError("This codebook has not been fitted: no centroid has a training point.")
         few = len(features) <= FEW_ROWS
         penalties = [None if few else tree.all_penalties() for tree in self.trees]
+        parts = [self.part(number) for number in range(len(self.trees))]
         cores = cores_here() if self.mean.device.type == "cpu" else 1
         at_once = max(FEW_ROWS, min(batch_size, -(-len(features) // cores)))
 
         def encode_batch(start):
             points = self.prepare(features[start : start + at_once], start)
-            return self.name_codes(points, penalties)
+            return self.name_codes(points, penalties, parts)
 
         starts = range(0, max(1, len(features)), at_once)
         if cores == 1 or len(starts) == 1:
@@ -282,14 +285,14 @@ class VisualCodebook(PreTrainedModel):
         """The penalties of every level."""
         return [self.penalties(level) for level in range(self.config.levels)]
 
-    def name_codes(self, points: torch.Tensor, penalties: list[list[torch.Tensor] | None]) -> torch.Tensor:
-        """Visual ids of prepared features `(N, feature_size)`, as of `encode`; each tree's penalties, or `None`."""
-        nodes = []
-        for number, (tree, theirs) in enumerate(zip(self.trees, penalties, strict=True), start=1):
-            path = tree.walk(points, theirs)
+    def name_codes(self, points: torch.Tensor, penalties: list, parts: list[torch.Tensor]) -> torch.Tensor:
+        """Visual ids of prepared features `(N, feature_size)`, as of `encode`; of each tree penalties and part."""
+        left, nodes = points, []
+        for number, (tree, theirs) in enumerate(zip(self.trees, penalties, strict=True)):
+            if number:
+                left = left - parts[number - 1][nodes[-1]]
+            path = tree.walk(tree.prepare(left) if number else points, theirs)
             nodes += path if self.config.levels_as_tokens else path[-1:]
-            if number < len(penalties):
-                points = points - tree.leaves[path[-1]]
         return (torch.stack(nodes, dim=1) + self.first_ids).flatten()
 
     def walk(self, points: torch.Tensor, penalties: list[torch.Tensor] | None = None) -> list[torch.Tensor]:
@@ -334,6 +337,13 @@ class VisualCodebook(PreTrainedModel):
         """The leaf centroids of this tree: `(branches ** levels, feature_size)`."""
         return self.tree[-1].detach()
 
+    def part(self, number: int) -> torch.Tensor:
+        """What the leaves of a tree say of a feature, in the space of the first tree's centroids."""
+        tree = self.trees[number]
+        if number == 0 or not self.config.normalize:
+            return tree.leaves
+        return tree.mean + self.gains[number - 1] * tree.leaves
+
     @property
     def first_ids(self) -> torch.Tensor:
         """The first visual id of each code of a clip."""
@@ -345,8 +355,11 @@ class VisualCodebook(PreTrainedModel):
 
         Of further residual codes they are differences; [`~VisualCodebook.decode`] puts clips together.
         """
-        found = list(self.tree) if self.config.levels_as_tokens else [tree.leaves for tree in self.trees]
-        all_of_them = found[0].detach() if len(found) == 1 else torch.cat([one.detach() for one in found])
+        if self.config.levels_as_tokens:
+            parts = [level.detach() for level in self.tree]
+        else:
+            parts = [self.part(number) for number in range(len(self.trees))]
+        all_of_them = parts[0] if len(parts) == 1 else torch.cat(parts)
         return all_of_them if visual_ids is None else all_of_them[torch.as_tensor(visual_ids)]
 
     def training_counts(self) -> torch.Tensor:

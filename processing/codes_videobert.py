@@ -21,9 +21,14 @@ def code_sizes(codebook) -> tuple[int, ...]:
     return tuple(getattr(codebook, "code_sizes", None) or (codebook.codebook_size,))
 
 
+def codes_per_clip(codebook) -> int:
+    """Visual ids of a clip in a codebook, or in what stands in for it."""
+    return len(getattr(codebook, "code_sizes", (1,)))
+
+
 def noted_in_row(codebook) -> dict[str, str | int]:
     """What a row notes of the codebook of its visual ids: `codebook`, and `tokens_per_clip` where it is not 1."""
-    count = len(code_sizes(codebook))
+    count = codes_per_clip(codebook)
     return {"codebook": codebook.fingerprint} | ({"tokens_per_clip": count} if count > 1 else {})
 
 

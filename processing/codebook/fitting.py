@@ -115,13 +115,15 @@ def fit_codebook(
     codebook, folder = VisualCodebook(config), None if state_dir is None else Path(state_dir)
     with one_core_each() as cores, torch.autocast("cpu", enabled=False):
         for number, tree in enumerate(codebook.trees, start=1):
-            left = source if number == 1 else Residuals(source, codebook.trees[: number - 1])
+            left = source if number == 1 else Residuals(source, codebook, number - 1)
             state = FitState(folder if folder is None or number == 1 else folder / f"code_{number}")
             clips = Clips(tree, left, Processes(alone), cores)
             state.begin(fit_settings(clips, seed, room), clips.processes)
             told = "Codebook" if residual_codes == 1 else f"Codebook, code {number} of {residual_codes}"
             with tqdm(total=levels * len(clips), desc=told, unit="clip", disable=not progress) as bar:
                 Fit(clips, seed, room, state, bar).run()
+            if number > 1 and normalize:
+                codebook.gains[number - 2] = clips.gain()
     return codebook
 
 

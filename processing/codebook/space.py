@@ -80,6 +80,17 @@ class Clips:
         points[own] = self.take(rows[own])
         return self.processes.total(points)
 
+    @torch.no_grad()
+    def gain(self) -> torch.Tensor:
+        """How often the leaf of a clip fits best into it, in the mean of all clips; for a codebook that is fitted."""
+        sums, penalties = torch.zeros(2, dtype=torch.float64), self.codebook.all_penalties()
+        for _, rows in self._rows():
+            leaf = self.codebook.leaves[self.codebook.walk(self.codebook.prepare(rows), penalties)[-1]].double().cpu()
+            centred = rows.double() - self.codebook.mean.double().cpu()
+            sums += torch.stack([(centred * leaf).sum(), leaf.square().sum()])
+        product, square = self.processes.total(sums)
+        return rounded(product / square.clamp_min(1e-30))
+
     # --- the passes that find the space ------------------------------------------------------------------------------
 
     def _rows(self) -> Iterator[tuple[int, torch.Tensor]]:
@@ -131,19 +142,23 @@ class Clips:
 
 
 class Residuals:
-    """What trees leave of features, with the interface of [`FeatureShards`]: computed anew wherever it is read.
+    """What the first trees leave of features, with the interface of [`FeatureShards`]: computed wherever it is read.
 
     Args:
         source ([`FeatureArray`] or [`FeatureShards`]):
             The features.
-        trees (`list[VisualCodebook]`):
-            Those that are fitted, the first of which brings features into its space.
+        codebook ([`VisualCodebook`]):
+            Brings features into its space.
+        count (`int`):
+            How many of its trees, which are fitted.
     """
 
-    def __init__(self, source: FeatureArray | FeatureShards, trees: list[VisualCodebook]):
-        self.source, self.trees, self.feature_size = source, trees, source.feature_size
+    def __init__(self, source: FeatureArray | FeatureShards, codebook: VisualCodebook, count: int):
+        self.source, self.codebook, self.feature_size = source, codebook, source.feature_size
         self.num_pieces, self.name = source.num_pieces, source.name
-        self.penalties = [tree.all_penalties() for tree in trees]
+        self.trees = codebook.trees[:count]
+        self.penalties = [tree.all_penalties() for tree in self.trees]
+        self.parts = [codebook.part(number) for number in range(count)]
 
     def read(self, piece: int) -> Iterator[torch.Tensor]:
         yield from map(self.left_of, self.source.read(piece))
@@ -153,11 +168,12 @@ class Residuals:
 
     @torch.no_grad()
     def left_of(self, features: torch.Tensor) -> torch.Tensor:
-        """What is left of some features: they, in the space of the centroids, without their leaves."""
-        points = self.trees[0].prepare(features)
-        for tree, penalties in zip(self.trees, self.penalties, strict=True):
-            points = points - tree.leaves[tree.walk(points, penalties)[-1]]
-        return points.cpu()
+        """What is left of some features: they, in the space of the centroids, without what their codes say."""
+        left = self.codebook.prepare(features)
+        for number, (tree, penalties, part) in enumerate(zip(self.trees, self.penalties, self.parts, strict=True)):
+            points = tree.prepare(left) if number else left
+            left = left - part[tree.walk(points, penalties)[-1]]
+        return left.cpu()
 
 
 def power_above(largest: float) -> float:

@@ -18,7 +18,7 @@ from datasets import Dataset, Features
 from ..codebook.feature_shards import FeatureShards, Shards, find_shards, open_shard, read_shard, rows_by_video
 from ..codebook.whole_files import remove_unfinished, write_whole
 from ..codebook_videobert import VisualCodebook
-from ..codes_videobert import code_sizes
+from ..codes_videobert import codes_per_clip
 from .rows import NOTED, ROW_FEATURES, SEVERAL_CODES
 
 
@@ -47,7 +47,7 @@ def encode_rows(
     if rows is None:
         raise ValueError(f"{shards} holds single clips; rows are made of the features of videos.")
     write_ids(codebook, shards, folder, rows)
-    columns = Features(ROW_FEATURES | SEVERAL_CODES) if len(code_sizes(codebook)) > 1 else ROW_FEATURES
+    columns = Features(ROW_FEATURES | SEVERAL_CODES) if codes_per_clip(codebook) > 1 else ROW_FEATURES
     tables = [read_shard(Path(folder) / path.name, list(columns)) for path in find_shards(shards)]
     table = pa.concat_tables([table.cast(columns.arrow_schema) for table in tables])
     place = {video_id: number for number, video_id in enumerate(table["video_id"].to_pylist())}
@@ -122,7 +122,7 @@ def with_ids(codebook: VisualCodebook, path: Path, rows: list[tuple[int, str | N
                     ids.append(codebook.encode(features).int().cpu().numpy())
                 except ValueError as error:
                     raise ValueError(f"{source.name(piece)}: {error}") from None
-    each = len(code_sizes(codebook))
+    each = codes_per_clip(codebook)
     ends = (each * np.cumsum(counts)).astype(np.int32)
     others = [name for name in open_shard(path).schema_arrow.names if name not in ("features", *NOTED)]
     table = read_shard(path, others).take(pa.array(numbers[place]))

@@ -11,7 +11,7 @@ import pyarrow as pa
 from datasets import Dataset, Features, List, Value
 
 from ..codebook.feature_shards import read_shard
-from ..codes_videobert import code_sizes
+from ..codes_videobert import codes_per_clip
 from ..processing_videobert import VideoBertProcessor
 
 SENTENCES = List({"text": Value("string"), "start": Value("float64"), "end": Value("float64")})
@@ -83,7 +83,7 @@ def check_rows(rows: Dataset | Sequence[Mapping], processor: VideoBertProcessor 
     for name, of_rows, of_processor in (
         ("clip_seconds", clip_seconds, processor.video_processor.clip_seconds),
         ("codebook", codebook, processor.codebook.fingerprint),
-        ("tokens_per_clip", each, len(code_sizes(processor.codebook))),
+        ("tokens_per_clip", each, codes_per_clip(processor.codebook)),
     ):
         if of_rows != of_processor:
             raise ValueError(
