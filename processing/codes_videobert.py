@@ -71,7 +71,7 @@ def check_whole(count: int, each: int) -> None:
     """Raise `ValueError` unless so many visual ids are whole clips."""
     if count % each:
         raise ValueError(
-            f"There are {count} visual ids; a clip has {each} in this codebook, so {count} are cut short."
+            f"There are {count} visual ids; a clip has {each} in this codebook, so the last is cut short."
         )
 
 
