@@ -1,25 +1,21 @@
-"""The visual vocabulary: a tree of centroids that turns a clip's feature into one visual id (paper, section 4.2)."""
+"""The visual vocabulary (paper, section 4.2): trees of centroids that turn a clip's feature into its visual ids."""
 
 import functools
 import hashlib
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import load, save
 from torch import nn
 from transformers import PreTrainedConfig, PreTrainedModel
 from transformers import initialization as init
-from transformers.utils import cached_file
 
 from .card_videobert import codebook_card, fill_empty_card
 from .cores_videobert import cores_here, on_cores, one_core_each
+from .leaf_frames_videobert import LeafFramesMixin
 from .nearest_videobert import nearest_child, settle
 
 CACHED_ROWS = 1024  # a slice of features that stays in the processor's cache from one operation to the next
-HUB_OPTIONS = ("cache_dir", "force_download", "local_files_only", "token", "revision", "subfolder")
-FRAMES_NAME = "frames.safetensors"
 TREE = ("levels", "branches", "feature_size")
 FEW_ROWS = 256  # so few are compared one by one: that costs less than to prepare the whole tree for products
 
@@ -93,7 +89,7 @@ class VisualCodebookConfig(PreTrainedConfig):
         return sum(self.code_sizes)
 
 
-class VisualCodebook(PreTrainedModel):
+class VisualCodebook(LeafFramesMixin, PreTrainedModel):
     """Hierarchical k-means codebook: feature to visual id, and back to a centroid.
 
     Level l holds `branches ** (l + 1)` centroids; one level down, the children of node n are the nodes
@@ -129,8 +125,6 @@ class VisualCodebook(PreTrainedModel):
             one = VisualCodebookConfig(**{name: getattr(config, name) for name in (*TREE, "normalize")})
             self.further = nn.ModuleList(VisualCodebook(one) for _ in range(config.residual_codes - 1))
             self.gains = nn.Parameter(torch.ones(config.residual_codes - 1), requires_grad=False)
-        # By option a small picture of every leaf: JPEGs, one after the other, and where each one ends.
-        self._frames = None
         self.post_init()
 
     def _init_weights(self, module):
@@ -388,59 +382,6 @@ class VisualCodebook(PreTrainedModel):
         first, *others = by_clip.unbind(1)
         return sum((self.centroids(one) for one in others), self.centroids(first))
 
-    # --- a picture of every leaf -------------------------------------------------------------------------------------
-
-    def set_frames(self, frames: dict[int, torch.Tensor]) -> None:
-        """Keeps a small picture with some leaves, so that a reader can see what a visual id stands for.
-
-        Args:
-            frames (`dict[int, torch.Tensor]`):
-                By visual id a frame `(3, height, width)` uint8. They are saved beside the weights as JPEG: 48 px ones
-                take a kilobyte or two each.
-        """
-        from torchcodec.encoders import JpegEncoder  # only whoever looks at pictures needs it
-
-        for visual_id in frames:
-            self._check_id(visual_id)
-        pictures = [
-            JpegEncoder(frames[i].cpu()).to_tensor() if i in frames else None for i in range(self.codebook_size)
-        ]
-        sizes = torch.tensor([0 if picture is None else len(picture) for picture in pictures])
-        jpeg = torch.cat(
-            [picture for picture in pictures if picture is not None] or [torch.zeros(0, dtype=torch.uint8)]
-        )
-        self._frames = {"jpeg": jpeg, "ends": sizes.cumsum(0)}
-
-    def frame(self, visual_id: int) -> torch.Tensor | None:
-        """The picture kept with a leaf: `(3, height, width)` uint8, or `None` if there is none.
-
-        Raises:
-            ValueError: There is no such visual id.
-        """
-        from torchcodec.decoders import decode_jpeg
-
-        self._check_id(visual_id)
-        if self._frames is None:
-            return None
-        ends = self._frames["ends"]
-        start, end = (int(ends[visual_id - 1]) if visual_id else 0), int(ends[visual_id])
-        return decode_jpeg(self._frames["jpeg"][start:end]) if end > start else None
-
-    def _check_id(self, visual_id):
-        if not 0 <= visual_id < self.codebook_size:
-            raise ValueError(
-                f"There is no visual id {visual_id}; those of this codebook are 0 to {self.codebook_size - 1}."
-            )
-
-    def save_pretrained(self, save_directory, **kwargs):
-        path = Path(save_directory) / FRAMES_NAME
-        if self._frames is None:
-            path.unlink(missing_ok=True)  # those of a codebook that lay here before
-        else:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(save(self._frames))
-        return super().save_pretrained(save_directory, **kwargs)
-
     def _upload_modified_files(self, working_dir, repo_id, *args, **kwargs):
         """A push brings a card; the library would leave an empty form."""
         fill_empty_card(working_dir, codebook_card(self, repo_id))
@@ -448,14 +389,8 @@ class VisualCodebook(PreTrainedModel):
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path, *args, **kwargs):
-        where = {key: kwargs[key] for key in HUB_OPTIONS if kwargs.get(key) is not None}
         loaded = super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
-        codebook = loaded[0] if isinstance(loaded, tuple) else loaded
-        codebook.requires_grad_(False)
-        missing = {"_raise_exceptions_for_missing_entries": False, "_raise_exceptions_for_connection_errors": False}
-        path = cached_file(pretrained_model_name_or_path, FRAMES_NAME, **where, **missing)
-        # As bytes, for the file may change or go while the codebook is there.
-        codebook._frames = None if path is None else load(Path(path).read_bytes())
+        (loaded[0] if isinstance(loaded, tuple) else loaded).requires_grad_(False)
         return loaded
 
     def forward(self, features, **kwargs):
