@@ -25,6 +25,12 @@ On CPUs, where `accelerate launch --cpu --num_processes 2` silently runs one pro
     ACCELERATE_USE_CPU=true python -m torch.distributed.run --nproc_per_node 2 examples/fit_codebook.py \
         --features /data/features --output runs/codebook
 
+Two visual ids a clip instead of one, the second for what the first leaves of its feature; where few of them must
+stand for much, four of 32 say more of a clip than one of 64:
+
+    python examples/fit_codebook.py --features runs/mine/corpus/features --residual_codes 2 --levels 1 --branches 64 \
+        --output runs/two --ids runs/two/ids
+
 The same videos with other tokens, without describing them again: rows with new ids, and a training run with them,
 whose held-out videos this fit has not seen either, as long as `--test_share` is the same:
 
@@ -64,7 +70,7 @@ from processing.codebook import check_record, codebook_report, fit_codebook, loa
 from processing.codebook.feature_shards import FeatureShards, find_shards, read_shard, rows_by_video
 from processing.codebook.report import nearest_clips
 from processing.codebook.saving import is_saved, save_codebook
-from processing.codebook_videobert import VisualCodebook
+from processing.codebook_videobert import VisualCodebook, VisualCodebookConfig
 from processing.corpus import find_videos
 from processing.corpus.ids import write_ids
 from processing.corpus.rows import shared_value
@@ -72,6 +78,7 @@ from processing.corpus.settings import read_settings
 from processing.corpus.split import rows_to_fit
 from processing.names_videobert import public_name
 
+TREES = ("levels", "branches", "normalize", "whiten", "residual_codes", "levels_as_tokens")  # options of the fit
 FRAME_SIZE = 48
 COLUMNS, LINES = 6, 10  # of the gallery
 
@@ -84,6 +91,10 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--output", type=Path, required=True, help="folder of the codebook")
     parser.add_argument("--levels", type=int, default=4)
     parser.add_argument("--branches", type=int, default=12)
+    parser.add_argument("--residual_codes", type=int, default=1, help="visual ids of a clip: each of what is left")
+    parser.add_argument(
+        "--levels_as_tokens", action=switch, default=False, help="visual ids of a clip: one a level of its path"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
         "--test_share", type=float, default=0.1, help="of the videos, which the fit does not see: as in training"
@@ -141,7 +152,7 @@ def clip_seconds_of(shards: list[Path]) -> float:
 
 def fit(options: argparse.Namespace, source: FeatureShards, output: Path, seed: int) -> VisualCodebook:
     """The codebook in a folder, fitted if it is not there yet. Every process calls this, one of them writes."""
-    record = {name: getattr(options, name) for name in ("levels", "branches", "normalize", "whiten")}
+    record = {name: getattr(options, name) for name in TREES}
     record |= {"seed": seed, "held_out_share": options.test_share or None, "features": source.signature()}
     if is_saved(output):
         check_record(output, record)
@@ -152,6 +163,8 @@ def fit(options: argparse.Namespace, source: FeatureShards, output: Path, seed: 
             options.branches,
             normalize=options.normalize,
             whiten=options.whiten,
+            residual_codes=options.residual_codes,
+            levels_as_tokens=options.levels_as_tokens,
             seed=seed,
             backbone=options.backbone or described_by(source),
             memory=int(options.memory * 2**30),
@@ -198,7 +211,7 @@ def report(
 ) -> None:
     """Writes the figures and their picture; the codebook keeps how robust its ids are."""
     sizes = source.sizes()
-    total, leaves = sum(sizes), codebook.config.codebook_size
+    total, leaves = sum(sizes), codebook.one_code().codebook_size
     spare = leaves if total >= 2 * leaves else 0  # for the random codebook
     measured = min(total - spare, options.report_clips or max(20_000, 2 * leaves))
     rows = np.random.default_rng(options.seed).choice(total, measured + spare, replace=False)
@@ -231,7 +244,7 @@ def show_tokens(codebook: VisualCodebook, source: FeatureShards, options: argpar
         (video_id, _), *_ = next(iter(clips.values()))
         raise ValueError(f"{options.videos} holds none of the videos that the features are of, such as {video_id}.")
     if options.report:
-        counts = codebook.counts(codebook.config.levels - 1)
+        counts = codebook.training_counts()
         chosen = {token: clips.get(token, []) for token in options.tokens or common_tokens(clips, counts)}
         if not any(chosen.values()):
             raise ValueError(f"None of the tokens {list(chosen)} has a training clip to show: their leaves are dead.")
@@ -260,8 +273,9 @@ def common_tokens(clips: dict, counts: torch.Tensor) -> list[int]:
 def main() -> None:
     options = parse_args()
     Accelerator()  # finds the other processes
-    if wrong := [token for token in options.tokens or () if not 0 <= token < options.branches**options.levels]:
-        raise ValueError(f"--tokens {wrong}: the visual ids are 0 to {options.branches**options.levels - 1}.")
+    size = VisualCodebookConfig(**{name: getattr(options, name) for name in TREES}).codebook_size
+    if wrong := [token for token in options.tokens or () if not 0 <= token < size]:
+        raise ValueError(f"--tokens {wrong}: the visual ids are 0 to {size - 1}.")
     repo_id = claim_repository(options, options.output, "codebook") if PartialState().is_main_process else None
     source, rows = open_features(options.features, options.test_share)
     altered = find_altered(options, source, rows) if options.robustness_videos else None

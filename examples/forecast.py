@@ -27,16 +27,17 @@ from itertools import chain
 from pathlib import Path
 
 from endings import end_in_a_sentence
-from pictures.tokens import plot_forecast, token_frames
+from pictures.tokens import clips_of, plot_forecast, token_frames
 from training.forecasting import BATCH_SIZE, LEARNING_RATE, STEPS, train_to_forecast
 
 from modeling_videobert import VideoBertForPreTraining
 from processing import VideoBertProcessor
+from processing.codes_videobert import join_clips, split_clips, tokens_per_clip
 from processing.corpus import check_rows, find_videos, read_rows
 from processing.evaluation import evaluate_forecasting, forecast_table
 from processing.evaluation.actions import TEMPLATE
 from processing.evaluation.forecasting import FIGURES
-from processing.forecasting_videobert import HORIZONS, forecast, future_scores, tell_forecast
+from processing.forecasting_videobert import HORIZONS, forecast
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -109,21 +110,20 @@ def show(args, model, processor) -> None:
         if not row["visual_ids"]:
             raise ValueError(row["error"])
         print(f"{row['video_id']}: {row['error']}", file=sys.stderr)  # what could be read of it is enough
-    clips = row["visual_ids"]
+    clips = split_clips(row["visual_ids"], tokens_per_clip(row))
     if args.seconds is not None:
         clips = clips[: max(0, int(args.seconds / row["clip_seconds"]))]
-    answers = forecast(model, processor, clips, HORIZONS, args.top)
-    [scores] = next(future_scores(model, processor, [clips], HORIZONS))
-    told = []
-    for one, masks in zip(answers, tell_forecast(model, processor, TEMPLATE, scores), strict=True):
+    visual_ids, told = join_clips(clips), []
+    answers = forecast(model, processor, visual_ids, HORIZONS, args.top, TEMPLATE)
+    for one in answers:
         named = ", ".join(f"{t} {100 * s:.0f} %" for t, s in zip(one["tokens"], one["scores"], strict=True))
-        told.append(" the ".join(f"{mask[0]['token_str']} {100 * mask[0]['score']:.0f} %" for mask in masks))
+        told.append(" the ".join(f"{mask[0]['token_str']} {100 * mask[0]['score']:.0f} %" for mask in one["words"]))
         print(f"{one['start']:.1f}–{one['end']:.1f} s: {named}; {told[-1]}")
     # What was seen of this video comes before other videos with the same tokens.
     train_rows = checked_rows(args.train_corpus, processor) if args.train_corpus else ()
-    rows = chain([{**row, "visual_ids": clips}], train_rows)
+    rows = chain([{**row, "visual_ids": visual_ids}], train_rows)
     videos = (find_videos(args.train_videos) if args.train_videos else {}) | {row["video_id"]: args.video}
-    seen = [*clips, *(visual_id for one in answers for visual_id in one["visual_ids"])]
+    seen = [*clips, *(clip for one in answers for clip in clips_of(one))]
     frames = token_frames(seen, processor.codebook, rows, videos)
     words = [line.replace(" the ", "\nthe ") for line in told]
     plot_forecast(clips, answers, frames, args.output, row["clip_seconds"], words)

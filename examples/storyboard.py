@@ -27,10 +27,12 @@ from pictures.tokens import plot_storyboard, token_frames
 
 from modeling_videobert import VideoBertForPreTraining
 from processing import VideoBertProcessor
+from processing.codes_videobert import split_clips
 from processing.corpus import check_rows, find_videos, read_rows
 from processing.evaluation import evaluate_storyboard, imagine_clips, read_truth, storyboard_table, told_steps
 from processing.evaluation.storyboard import NUM_CLIPS, ROUNDS
 from processing.evaluation.truth import read_lines
+from processing.sequence_videobert import visual_code_sizes
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -84,7 +86,9 @@ def draw_recipe(args, model, processor) -> None:
         print(f"{sentence}  {' '.join(map(str, strip))}")
     rows = checked_rows(args.train_corpus, processor) if args.train_corpus else ()
     videos = find_videos(args.train_videos) if args.train_videos else {}
-    wanted = [visual_id for _, strip in strips for visual_id in strip]
+    each = len(visual_code_sizes(processor.tokenizer))
+    strips = [(sentence, split_clips(strip, each)) for sentence, strip in strips]
+    wanted = [clip for _, strip in strips for clip in strip]
     plot_storyboard(strips, token_frames(wanted, processor.codebook, rows, videos), args.output)
 
 

@@ -11,7 +11,9 @@ from itertools import pairwise
 import torch
 from transformers.modeling_outputs import BaseModelOutput
 
+from .codes_videobert import join_clips, split_clips
 from .pipeline_videobert import VideoBertPipeline
+from .sequence_videobert import visual_code_sizes
 
 # What the paper asks to get features for captions (section 4.5).
 TEMPLATE = "now let's [MASK] the [MASK] to the [MASK], and then [MASK] the [MASK]"
@@ -39,7 +41,7 @@ def paper_features(
 
     Returns:
         `torch.Tensor` of shape (N, 2 H) or (N, 2 H + D): float32, on the CPU: the mean of the video outputs, the mean
-        of the outputs at the masks, and with `raw` the mean centroid.
+        of the outputs at the masks, and with `raw` the mean of the clips' centroids.
     """
     model.eval()
     encoder, parts = model.base_model, []
@@ -65,7 +67,8 @@ def _mean_where(hidden_states: torch.Tensor, places: torch.Tensor) -> torch.Tens
 def _mean_centroid(codebook, ids: Sequence[int]) -> torch.Tensor:
     if not ids:
         return torch.zeros(codebook.centroids([0]).shape[1])
-    return codebook.centroids(list(ids)).float().mean(dim=0)
+    of_clips = getattr(codebook, "decode", codebook.centroids)
+    return of_clips(list(ids)).float().mean(dim=0)
 
 
 def video_inputs(captioner, processor, visual_ids: Sequence[Sequence[int]]) -> dict[str, torch.Tensor]:
@@ -142,8 +145,8 @@ def cut_windows(num_clips: int, clip_seconds: float, window_seconds: float = WIN
             Length that windows come as close to as they can.
 
     Returns:
-        `list[tuple[int, int]]`: `(first, last)`, so that `visual_ids[first:last]` are a window's clips; side by side,
-        none of them empty.
+        `list[tuple[int, int]]`: `(first, last)`, so that `clips[first:last]` are a window's clips; side by side, none
+        of them empty.
     """
     if not window_seconds > 0:
         raise ValueError(f"window_seconds is {window_seconds}; allowed is more than 0.")
@@ -189,9 +192,13 @@ class VideoCaptioningPipeline(VideoBertPipeline):
 
     def preprocess(self, inputs, window_seconds: float = WINDOW_SECONDS):
         """One chunk a video: the visual ids of its windows, and their times."""
-        ids, clip_seconds = self._read(inputs["video"]), self.processor.video_processor.clip_seconds
-        windows = cut_windows(len(ids), clip_seconds, window_seconds)
-        pieces = [ids[first:last] for first, last in windows]
+        clip_seconds, each = (
+            self.processor.video_processor.clip_seconds,
+            len(visual_code_sizes(self.processor.tokenizer)),
+        )
+        clips = split_clips(self._read(inputs["video"]), each)
+        windows = cut_windows(len(clips), clip_seconds, window_seconds)
+        pieces = [join_clips(clips[first:last]) for first, last in windows]
         times = [(first * clip_seconds, last * clip_seconds) for first, last in windows]
         yield {"pieces": pieces, "times": times, "is_last": True}
 

@@ -1,25 +1,22 @@
-"""The visual vocabulary: a tree of centroids that turns a clip's feature into one visual id (paper, section 4.2)."""
+"""The visual vocabulary (paper, section 4.2): trees of centroids that turn a clip's feature into its visual ids."""
 
 import functools
 import hashlib
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import load, save
 from torch import nn
 from transformers import PreTrainedConfig, PreTrainedModel
 from transformers import initialization as init
-from transformers.utils import cached_file
 
 from .card_videobert import codebook_card, fill_empty_card
 from .cores_videobert import cores_here, on_cores, one_core_each
+from .leaf_frames_videobert import LeafFramesMixin
 from .nearest_videobert import nearest_child, settle
 
 CACHED_ROWS = 1024  # a slice of features that stays in the processor's cache from one operation to the next
-HUB_OPTIONS = ("cache_dir", "force_download", "local_files_only", "token", "revision", "subfolder")
-FRAMES_NAME = "frames.safetensors"
+TREE = ("levels", "branches", "feature_size")
 FEW_ROWS = 256  # so few are compared one by one: that costs less than to prepare the whole tree for products
 
 
@@ -48,10 +45,18 @@ class VisualCodebookConfig(PreTrainedConfig):
             Whether features are centred by the training mean and scaled to unit length first.
         whiten (`bool`):
             Whether features are centred and decorrelated first, to like variance in every direction.
+        residual_codes (`int`):
+            Visual ids of a clip. With more than the paper's 1, each further one is the leaf, in a tree of its own, of
+            what the ones before leave of the feature, which is centred and scaled as features are.
+        levels_as_tokens (`bool`):
+            Whether a clip has a visual id for each level of its path down the tree, instead of the leaf alone.
         backbone (`str`, *optional*):
             Which network's features the centroids belong to, for the reader of the file.
         robustness (`dict`, *optional*):
             How many visual ids survive an altered video, as [`surviving_ids`] found, for the reader too.
+
+    Raises:
+        ValueError: Fewer than 1 code, or both kinds of several codes at once.
     """
 
     model_type = "videobert_codebook"
@@ -60,20 +65,44 @@ class VisualCodebookConfig(PreTrainedConfig):
     feature_size: int = 1024
     normalize: bool = True
     whiten: bool = False
+    residual_codes: int = 1
+    levels_as_tokens: bool = False
     backbone: str | None = None
     robustness: dict | None = None
 
+    def __post_init__(self, **kwargs):
+        if self.residual_codes < 1:
+            raise ValueError(f"residual_codes is {self.residual_codes}; a clip has at least 1 visual id.")
+        if self.residual_codes > 1 and self.levels_as_tokens:
+            raise ValueError(
+                f"residual_codes is {self.residual_codes} and levels_as_tokens is True; a clip has several codes in "
+                "one of the two ways."
+            )
+        super().__post_init__(**kwargs)
+
     @property
-    def codebook_size(self):
-        return self.branches**self.levels
+    def code_sizes(self) -> tuple[int, ...]:
+        """How many ids the first, the second, … code of a clip has; those of each lie behind those of the former."""
+        if self.levels_as_tokens:
+            return tuple(self.branches ** (level + 1) for level in range(self.levels))
+        return (self.branches**self.levels,) * self.residual_codes
+
+    @property
+    def codebook_size(self) -> int:
+        return sum(self.code_sizes)
 
 
-class VisualCodebook(PreTrainedModel):
+class VisualCodebook(LeafFramesMixin, PreTrainedModel):
     """Hierarchical k-means codebook: feature to visual id, and back to a centroid.
 
     Level l holds `branches ** (l + 1)` centroids; one level down, the children of node n are the nodes
     `n * branches ... (n + 1) * branches - 1`, so a visual id spells its path in base `branches`. A child that got no
     training point has count 0, carries its parent's centroid and is never chosen.
+
+    By option a clip has several visual ids, its codes, each with ids of its own: the path down the tree
+    (`levels_as_tokens`), or the leaves of several trees (`residual_codes`), each of which quantises what the former
+    ones left. `further` holds the trees behind the first one. Where what is left is scaled to unit length, `gains` say
+    how long it is on average, once for each of them.
 
     Args:
         config ([`VisualCodebookConfig`]):
@@ -95,14 +124,18 @@ class VisualCodebook(PreTrainedModel):
             self.whitening = nn.Parameter(torch.eye(config.feature_size), requires_grad=False)
         for level, size in enumerate(sizes):
             self.register_buffer(f"counts_{level}", torch.zeros(size, dtype=torch.int64))
-        # By option a small picture of every leaf: JPEGs, one after the other, and where each one ends.
-        self._frames = None
+        if config.residual_codes > 1:
+            one = VisualCodebookConfig(**{name: getattr(config, name) for name in (*TREE, "normalize")})
+            self.further = nn.ModuleList(VisualCodebook(one) for _ in range(config.residual_codes - 1))
+            self.gains = nn.Parameter(torch.ones(config.residual_codes - 1), requires_grad=False)
         self.post_init()
 
     def _init_weights(self, module):
         if module is self:
             for parameter in (*self.tree, self.mean):
                 init.zeros_(parameter)
+            if self.config.residual_codes > 1:
+                init.ones_(self.gains)
             if self.config.whiten:
                 init.eye_(self.whitening)
             for level in range(self.config.levels):
@@ -116,9 +149,16 @@ class VisualCodebook(PreTrainedModel):
         return self.config.codebook_size
 
     @property
+    def code_sizes(self) -> tuple[int, ...]:
+        """How many of them are of a clip's first, second, … code; a single number where a clip has one visual id."""
+        return self.config.code_sizes
+
+    @property
     def fingerprint(self) -> str:
         """Tells this codebook from every other one, by its shape and all of its numbers: 64 hexadecimal digits."""
         shape = (self.config.levels, self.config.branches, self.config.normalize)
+        if len(self.code_sizes) > 1:
+            shape += (self.config.residual_codes, self.config.levels_as_tokens)
         parts = hashlib.sha256(repr(shape).encode())
         for _, tensor in sorted(self.state_dict().items()):
             parts.update(tensor.detach().cpu().numpy().tobytes())
@@ -126,9 +166,28 @@ class VisualCodebook(PreTrainedModel):
 
     def summary(self) -> str:
         """What it is, in a few words for a model card."""
-        return f"{self.codebook_size} visual tokens ({self.config.levels} levels of {self.config.branches})"
+        tree = f"{self.config.levels} levels of {self.config.branches}"
+        if self.config.levels_as_tokens:
+            tree = f"{self.config.levels} codes a clip, one a level: {tree}"
+        if self.config.residual_codes > 1:
+            tree = f"{self.config.residual_codes} residual codes a clip, each of {tree}"
+        return f"{self.codebook_size} visual tokens ({tree})"
 
-    # --- the tree ----------------------------------------------------------------------------------------------------
+    # --- the trees ---------------------------------------------------------------------------------------------------
+
+    @property
+    def trees(self) -> list["VisualCodebook"]:
+        """Its trees, the first of which it is itself."""
+        return [self, *getattr(self, "further", ())]
+
+    def one_code(self) -> "VisualCodebook":
+        """Its first tree as a codebook with one visual id a clip, the leaf."""
+        if len(self.code_sizes) == 1:
+            return self
+        names = (*TREE, "normalize", "whiten", "backbone")
+        alone = VisualCodebook(VisualCodebookConfig(**{name: getattr(self.config, name) for name in names}))
+        alone.load_state_dict({name: self.state_dict()[name] for name in alone.state_dict()})
+        return alone.to(self.device)
 
     def counts(self, level: int) -> torch.Tensor:
         """Training points under every node of a level: `(branches ** (level + 1),)` int64."""
@@ -195,30 +254,51 @@ class VisualCodebook(PreTrainedModel):
                 Clips compared at once on each core, which bounds the memory.
 
         Returns:
-            `torch.LongTensor` of shape `(clips,)`: Visual ids, 0 ... codebook_size - 1.
+            `torch.LongTensor` of shape `(clips * len(code_sizes),)`: Visual ids, 0 ... codebook_size - 1: one a clip,
+            or all codes of the first clip, all of the second, ...
 
         Raises:
             ValueError: Wrong width, NaN or infinite values, or a codebook that was never fitted or is not in float32.
         """
-        if not self.counts(0).any():
+        if not all(tree.counts(0).any() for tree in self.trees):
             raise ValueError("This codebook has not been fitted: no centroid has a training point.")
         few = len(features) <= FEW_ROWS
-        penalties = [None if few else self.penalties(level) for level in range(self.config.levels)]
+        penalties = [None if few else tree.all_penalties() for tree in self.trees]
+        parts = [self.part(number) for number in range(len(self.trees))]
         cores = cores_here() if self.mean.device.type == "cpu" else 1
         at_once = max(FEW_ROWS, min(batch_size, -(-len(features) // cores)))
 
         def encode_batch(start):
             points = self.prepare(features[start : start + at_once], start)
-            node = torch.zeros(len(points), dtype=torch.long, device=points.device)
-            for level in range(self.config.levels):
-                node = self.descend(level, points, node, penalties[level])
-            return node
+            return self.name_codes(points, penalties, parts)
 
         starts = range(0, max(1, len(features)), at_once)
         if cores == 1 or len(starts) == 1:
             return torch.cat([encode_batch(start) for start in starts])
         with one_core_each() as cores:
             return torch.cat(list(on_cores(cores, encode_batch, starts)))
+
+    def all_penalties(self) -> list[torch.Tensor]:
+        """The penalties of every level."""
+        return [self.penalties(level) for level in range(self.config.levels)]
+
+    def name_codes(self, points: torch.Tensor, penalties: list, parts: list[torch.Tensor]) -> torch.Tensor:
+        """Visual ids of prepared features `(N, feature_size)`, as of `encode`; of each tree penalties and part."""
+        left, nodes = points, []
+        for number, (tree, theirs) in enumerate(zip(self.trees, penalties, strict=True)):
+            if number:
+                left = left - parts[number - 1][nodes[-1]]
+            path = tree.walk(tree.prepare(left) if number else points, theirs)
+            nodes += path if self.config.levels_as_tokens else path[-1:]
+        return (torch.stack(nodes, dim=1) + self.first_ids).flatten()
+
+    def walk(self, points: torch.Tensor, penalties: list[torch.Tensor] | None = None) -> list[torch.Tensor]:
+        """The nodes `(N,)` of prepared features on every level of this tree, the leaves last."""
+        path, node = [], torch.zeros(len(points), dtype=torch.long, device=points.device)
+        for level in range(self.config.levels):
+            node = self.descend(level, points, node, None if penalties is None else penalties[level])
+            path.append(node)
+        return path
 
     def descend(
         self, level: int, points: torch.Tensor, node: torch.Tensor, penalties: torch.Tensor | None = None
@@ -247,63 +327,63 @@ class VisualCodebook(PreTrainedModel):
             child = nearest_child(points, node, children, penalties, longest)
         return node * self.config.branches + child
 
+    # --- from visual ids back to features ----------------------------------------------------------------------------
+
+    @property
+    def leaves(self) -> torch.Tensor:
+        """The leaf centroids of this tree: `(branches ** levels, feature_size)`."""
+        return self.tree[-1].detach()
+
+    def part(self, number: int) -> torch.Tensor:
+        """What the leaves of a tree say of a feature, in the space of the first tree's centroids."""
+        tree = self.trees[number]
+        if number == 0 or not self.config.normalize:
+            return tree.leaves
+        return tree.mean + self.gains[number - 1] * tree.leaves
+
+    @property
+    def first_ids(self) -> torch.Tensor:
+        """The first visual id of each code of a clip."""
+        sizes = torch.tensor((0, *self.code_sizes[:-1]), device=self.mean.device)
+        return sizes.cumsum(0)
+
     def centroids(self, visual_ids: Sequence[int] | torch.Tensor | None = None) -> torch.Tensor:
-        """Leaf centroids `(N, feature_size)` of the given visual ids `(N,)`, or of all, in the normalised space."""
-        leaves = self.tree[-1].detach()
-        return leaves if visual_ids is None else leaves[torch.as_tensor(visual_ids)]
+        """Centroids `(N, feature_size)` of the given visual ids `(N,)`, or of all, in the normalised space.
 
-    # --- a picture of every leaf -------------------------------------------------------------------------------------
+        Of further residual codes they are differences; [`~VisualCodebook.decode`] puts clips together.
+        """
+        if self.config.levels_as_tokens:
+            parts = [level.detach() for level in self.tree]
+        else:
+            parts = [self.part(number) for number in range(len(self.trees))]
+        all_of_them = parts[0] if len(parts) == 1 else torch.cat(parts)
+        return all_of_them if visual_ids is None else all_of_them[torch.as_tensor(visual_ids)]
 
-    def set_frames(self, frames: dict[int, torch.Tensor]) -> None:
-        """Keeps a small picture with some leaves, so that a reader can see what a visual id stands for.
+    def training_counts(self) -> torch.Tensor:
+        """Training points of every visual id: `(codebook_size,)` int64."""
+        last = self.config.levels - 1
+        if self.config.levels_as_tokens:
+            return torch.cat([self.counts(level) for level in range(self.config.levels)])
+        return torch.cat([tree.counts(last) for tree in self.trees])
+
+    def decode(self, visual_ids: Sequence[int] | torch.Tensor, codes: int | None = None) -> torch.Tensor:
+        """What the visual ids of whole clips say of their features, in the normalised space.
 
         Args:
-            frames (`dict[int, torch.Tensor]`):
-                By visual id a frame `(3, height, width)` uint8. They are saved beside the weights as JPEG: 48 px ones
-                take a kilobyte or two each.
+            visual_ids (`Sequence[int]` or `torch.LongTensor` of shape `(clips * len(code_sizes),)`):
+                As of [`~VisualCodebook.encode`].
+            codes (`int`, *optional*):
+                Only the first so many codes of each clip; by default all.
+
+        Returns:
+            `torch.FloatTensor` of shape `(clips, feature_size)`: The centroid of one visual id, of the last level, or
+            the sum over residual codes.
         """
-        from torchcodec.encoders import JpegEncoder  # only whoever looks at pictures needs it
-
-        for visual_id in frames:
-            self._check_id(visual_id)
-        pictures = [
-            JpegEncoder(frames[i].cpu()).to_tensor() if i in frames else None for i in range(self.codebook_size)
-        ]
-        sizes = torch.tensor([0 if picture is None else len(picture) for picture in pictures])
-        jpeg = torch.cat(
-            [picture for picture in pictures if picture is not None] or [torch.zeros(0, dtype=torch.uint8)]
-        )
-        self._frames = {"jpeg": jpeg, "ends": sizes.cumsum(0)}
-
-    def frame(self, visual_id: int) -> torch.Tensor | None:
-        """The picture kept with a leaf: `(3, height, width)` uint8, or `None` if there is none.
-
-        Raises:
-            ValueError: There is no such visual id.
-        """
-        from torchcodec.decoders import decode_jpeg
-
-        self._check_id(visual_id)
-        if self._frames is None:
-            return None
-        ends = self._frames["ends"]
-        start, end = (int(ends[visual_id - 1]) if visual_id else 0), int(ends[visual_id])
-        return decode_jpeg(self._frames["jpeg"][start:end]) if end > start else None
-
-    def _check_id(self, visual_id):
-        if not 0 <= visual_id < self.codebook_size:
-            raise ValueError(
-                f"There is no visual id {visual_id}; those of this codebook are 0 to {self.codebook_size - 1}."
-            )
-
-    def save_pretrained(self, save_directory, *args, **kwargs):
-        path = Path(save_directory) / FRAMES_NAME
-        if self._frames is None:
-            path.unlink(missing_ok=True)  # those of a codebook that lay here before
-        else:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(save(self._frames))
-        return super().save_pretrained(save_directory, *args, **kwargs)
+        by_clip = torch.as_tensor(visual_ids).view(-1, len(self.code_sizes))[:, :codes]
+        if self.config.levels_as_tokens:
+            by_clip = by_clip[:, -1:]
+        first, *others = by_clip.unbind(1)
+        return sum((self.centroids(one) for one in others), self.centroids(first))
 
     def _upload_modified_files(self, working_dir, repo_id, *args, **kwargs):
         """A push brings a card; the library would leave an empty form."""
@@ -312,14 +392,8 @@ class VisualCodebook(PreTrainedModel):
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path, *args, **kwargs):
-        where = {key: kwargs[key] for key in HUB_OPTIONS if kwargs.get(key) is not None}
         loaded = super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
-        codebook = loaded[0] if isinstance(loaded, tuple) else loaded
-        codebook.requires_grad_(False)
-        missing = {"_raise_exceptions_for_missing_entries": False, "_raise_exceptions_for_connection_errors": False}
-        path = cached_file(pretrained_model_name_or_path, FRAMES_NAME, **where, **missing)
-        # As bytes, for the file may change or go while the codebook is there.
-        codebook._frames = None if path is None else load(Path(path).read_bytes())
+        (loaded[0] if isinstance(loaded, tuple) else loaded).requires_grad_(False)
         return loaded
 
     def forward(self, features, **kwargs):

@@ -1,15 +1,17 @@
 """What comes next in a video: the visual tokens of the clips to come, from those so far (paper, sections 3.2 and 4.2).
 
-The paper shows such forecasts as pictures. Here hidden places follow the clips so far, and the cloze names them.
+The paper shows such forecasts as pictures. Here hidden places follow the clips so far, and the cloze names them: those
+of a clip with several visual ids one after the other, each by what the ones before it may be.
 """
 
 from collections.abc import Iterator, Sequence
 
 import torch
 
+from .codes_videobert import checked_ids
 from .fill_mask_videobert import count_masks, mask_log_probabilities
 from .pipeline_videobert import VideoBertPipeline
-from .sequence_videobert import joint_sequence, sequence_ids, visual_token
+from .sequence_videobert import joint_sequence, sequence_ids, visual_code_sizes, visual_token
 
 # How many clips ahead a forecast looks.
 HORIZONS = (1, 2, 4, 8)
@@ -40,14 +42,16 @@ def forecast_sequence(
     Raises:
         ValueError: `max_length` has no room for one clip and those to come.
     """
-    room = CONTEXT_CLIPS if max_length is None else min(CONTEXT_CLIPS, max_length - 2 - future)
+    each = len(visual_code_sizes(tokenizer))
+    room = CONTEXT_CLIPS if max_length is None else min(CONTEXT_CLIPS, (max_length - 2) // each - future)
     if room < 1:
+        needed = (future + 1) * each + 2
         raise ValueError(
-            f"A forecast of {future} clips needs sequences of {future + 3} tokens; the model takes {max_length}."
+            f"A forecast of {future} clips needs sequences of {needed} tokens; the model takes {max_length}."
         )
-    input_ids, token_type_ids = joint_sequence([], visual_ids[-room:], **sequence_ids(tokenizer))
-    input_ids[-1:-1] = [tokenizer.mask_token_id] * future
-    token_type_ids[-1:-1] = [1] * future
+    input_ids, token_type_ids = joint_sequence([], visual_ids[-room * each :], **sequence_ids(tokenizer))
+    input_ids[-1:-1] = [tokenizer.mask_token_id] * future * each
+    token_type_ids[-1:-1] = [1] * future * each
     return input_ids, token_type_ids
 
 
@@ -72,7 +76,7 @@ def forecast_inputs(processor, contexts: Sequence[Sequence[int]], future: int, c
             for.
     """
     for context in contexts:
-        _check_context(context, config.codebook_size, processor)
+        _check_context(context, processor)
     sequences = [
         forecast_sequence(list(context), future, processor.tokenizer, config.max_position_embeddings)
         for context in contexts
@@ -82,8 +86,26 @@ def forecast_inputs(processor, contexts: Sequence[Sequence[int]], future: int, c
     return processor.tokenizer.pad(rows, padding_side="right", return_tensors="pt")
 
 
-def horizon_scores(model, inputs, horizons: Sequence[int]) -> torch.Tensor:
-    """How likely each visual id is at each horizon.
+def horizon_places(inputs, horizons: Sequence[int], each: int) -> torch.Tensor:
+    """Where the first of the `each` visual tokens of the clip at each horizon stands: (batch, len(horizons))."""
+    # Counted from the end of each sequence: before [SEP] stand the hidden places.
+    ahead = (torch.tensor(list(horizons), device=inputs["input_ids"].device) - max(horizons) - 1) * each - 1
+    return inputs["attention_mask"].sum(dim=1, keepdim=True) + ahead
+
+
+def place_scores(model, inputs, places: torch.Tensor, first: int, size: int) -> torch.Tensor:
+    """How likely each of `size` visual tokens from id `first` on is at some places (batch, P): (batch, P, size)."""
+    hidden_states = model.base_model(**inputs).last_hidden_state
+    asked = hidden_states[torch.arange(len(places), device=places.device)[:, None], places]
+    return model.cloze_head(asked)[..., first : first + size].float().log_softmax(dim=-1)
+
+
+def likely_clips(
+    model, inputs, horizons: Sequence[int], sizes: Sequence[int], width: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The likeliest clips at each horizon.
+
+    Of several codes the first is named, then, for each of the `width` likeliest beginnings, the next, and so on.
 
     Args:
         model ([`VideoBertForPreTraining`] or [`VideoBertForMaskedLM`]):
@@ -92,18 +114,48 @@ def horizon_scores(model, inputs, horizons: Sequence[int]) -> torch.Tensor:
             A batch of [`forecast_inputs`] for the farthest horizon, on the model's device.
         horizons (`Sequence[int]`):
             How many clips ahead: 1 is the next clip.
+        sizes (`Sequence[int]`):
+            How many visual ids each code of a clip has, as of [`visual_code_sizes`].
+        width (`int`):
+            Clips at each horizon; fewer where there are not as many.
 
     Returns:
-        `torch.Tensor` of shape (batch, len(horizons), codebook_size): float32 log-probabilities among visual ids.
+        `tuple`: Log-probabilities (batch, len(horizons), K), highest first, and the visual ids of these clips (batch,
+        len(horizons), K, len(sizes)).
     """
-    hidden_states = model.base_model(**inputs).last_hidden_state
-    # Counted from the end of each sequence: before [SEP] stand the hidden places.
-    ahead = torch.tensor(list(horizons), device=hidden_states.device) - max(horizons) - 2
-    places = inputs["attention_mask"].sum(dim=1, keepdim=True) + ahead
-    asked = hidden_states[torch.arange(len(places), device=places.device)[:, None], places]
-    offset = model.config.visual_token_offset
-    scores = model.cloze_head(asked)[..., offset : offset + model.config.codebook_size]
-    return scores.float().log_softmax(dim=-1)
+    places, first = horizon_places(inputs, horizons, len(sizes)), model.config.visual_token_offset
+    scores, clips = place_scores(model, inputs, places, first, sizes[0]).topk(min(width, sizes[0]), dim=-1)
+    clips = clips[..., None]
+    for code, size in enumerate(sizes[1:], start=1):
+        first += sizes[code - 1]
+        begun, at = begun_sequences(inputs, places, clips + model.config.visual_token_offset)
+        further = place_scores(model, begun, at + code, first, size).view(*clips.shape[:3], size)
+        scores, best = (scores[..., None] + further).flatten(2).topk(min(width, scores.shape[2] * size), dim=-1)
+        before = clips.gather(2, (best // size)[..., None].expand(-1, -1, -1, code))
+        clips = torch.cat([before, (best % size + first - model.config.visual_token_offset)[..., None]], dim=-1)
+    return scores, clips
+
+
+def begun_sequences(inputs, places: torch.Tensor, begun: torch.Tensor) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+    """A sequence for each beginning of a clip, which it shows in its place, and where that is.
+
+    Args:
+        inputs (`Mapping[str, torch.Tensor]`):
+            B sequences.
+        places (`torch.Tensor` of shape (B, H)):
+            Where clips begin.
+        begun (`torch.Tensor` of shape (B, H, K, n)):
+            The first n tokens of K clips at each of them.
+
+    Returns:
+        `tuple`: B · H · K sequences, and the places (B · H · K, 1).
+    """
+    several = begun.shape[1] * begun.shape[2]
+    repeated = {name: values.repeat_interleave(several, dim=0) for name, values in inputs.items()}
+    at = places[..., None].expand(begun.shape[:3]).reshape(-1, 1)
+    shown = at + torch.arange(begun.shape[3], device=at.device)
+    repeated["input_ids"] = repeated["input_ids"].scatter(1, shown, begun.flatten(0, 2))
+    return repeated, at
 
 
 @torch.inference_mode()
@@ -128,18 +180,31 @@ def future_scores(
         `torch.Tensor` of shape (batch, len(horizons), codebook_size): float32 log-probabilities among visual ids.
 
     Raises:
-        ValueError: A horizon that is no whole number above 0, a video without clips, or an id outside the codebook.
+        ValueError: A horizon that is no whole number above 0, a video without clips, an id outside the codebook, or
+            several visual ids a clip.
     """
     check_horizons(horizons)
+    if (each := len(visual_code_sizes(processor.tokenizer))) > 1:
+        raise ValueError(
+            f"All visual ids can be scored where a clip has one; it has {each} here, of which forecast() finds the "
+            "likeliest clips."
+        )
+    size = model.config.codebook_size
     model.eval()
     for start in range(0, len(contexts), batch_size):
         some = contexts[start : start + batch_size]
         inputs = forecast_inputs(processor, some, max(horizons), model.config).to(model.device)
-        yield horizon_scores(model, inputs, horizons)
+        yield place_scores(model, inputs, horizon_places(inputs, horizons, 1), model.config.visual_token_offset, size)
 
 
+@torch.inference_mode()
 def forecast(
-    model, processor, visual_ids: Sequence[int], horizons: Sequence[int] = HORIZONS, top_k: int = 5
+    model,
+    processor,
+    visual_ids: Sequence[int],
+    horizons: Sequence[int] = HORIZONS,
+    top_k: int = 5,
+    text: str | None = None,
 ) -> list[dict]:
     """What one video will show, likeliest first.
 
@@ -153,38 +218,72 @@ def forecast(
         horizons (`Sequence[int]`, *optional*, defaults to `HORIZONS`):
             How many clips ahead: 1 is the next clip.
         top_k (`int`, *optional*, defaults to 5):
-            Visual ids at each horizon.
+            Clips at each horizon.
+        text (`str`, *optional*):
+            A sentence with masks, see [`tell_forecast`].
 
     Returns:
         `list[dict]`: For each horizon `horizon`, `start` and `end` of that clip in seconds, and `visual_ids`, `tokens`
-        and `scores` (probabilities among visual ids) of the `top_k`.
+        and `scores` (probabilities among visual ids) of the `top_k`; where a clip has several visual ids each of
+        `visual_ids` is a list of them. With a text `words`, the best of each mask.
 
     Raises:
-        ValueError: As of [`future_scores`], or `top_k` is not between 1 and the codebook's size.
+        ValueError: A horizon that is no whole number above 0, a video without clips, an id outside the codebook, a
+            `top_k` that is not between 1 and the codebook's size, or a text without masks.
     """
+    check_horizons(horizons)
     check_top_k(top_k, model.config.codebook_size)
-    scores = next(future_scores(model, processor, [visual_ids], horizons))[0]
-    return name_clips(scores, horizons, len(visual_ids), processor.video_processor.clip_seconds, top_k)
+    model.eval()
+    inputs = forecast_inputs(processor, [visual_ids], max(horizons), model.config).to(model.device)
+    [scores], [clips], [words] = look_ahead(model, processor, inputs, horizons, top_k, [text])
+    return name_clips(processor, scores, clips, words, horizons, len(visual_ids), top_k)
+
+
+def look_ahead(
+    model, processor, inputs, horizons: Sequence[int], top_k: int, texts: Sequence[str | None]
+) -> tuple[torch.Tensor, torch.Tensor, list]:
+    """The likeliest clips, as of [`likely_clips`], of a batch, and for each video with a text its words."""
+    width = top_k if not any(texts) else max(top_k, NAMED_IDS)
+    sizes = visual_code_sizes(processor.tokenizer)
+    scores, clips = likely_clips(model, inputs, horizons, sizes, width)
+    words = [
+        None if text is None else tell_forecast(model, processor, text, *one, top_k)
+        for text, *one in zip(texts, scores, clips, strict=True)
+    ]
+    return scores, clips, words
 
 
 def name_clips(
-    scores: torch.Tensor, horizons: Sequence[int], clips: int, clip_seconds: float, top_k: int
+    processor,
+    scores: torch.Tensor,
+    clips: torch.Tensor,
+    words: list | None,
+    horizons: Sequence[int],
+    count: int,
+    top_k: int,
 ) -> list[dict]:
-    """The best of [`horizon_scores`] (len(horizons), codebook_size) after so many clips; see [`forecast`]."""
-    best, answers = scores.exp().topk(top_k, dim=-1), []
-    for horizon, ids, probabilities in zip(horizons, best.indices.tolist(), best.values.tolist(), strict=True):
-        end = clip_seconds * (clips + horizon)
-        named = {"visual_ids": ids, "tokens": [visual_token(i) for i in ids], "scores": probabilities}
-        answers.append({"horizon": horizon, "start": end - clip_seconds, "end": end, **named})
+    """What [`look_ahead`] found for one video of `count` visual ids; see [`forecast`]."""
+    each, clip_seconds, answers = clips.shape[-1], processor.video_processor.clip_seconds, []
+    for place, horizon in enumerate(horizons):
+        end, best = clip_seconds * (count // each + horizon), clips[place, :top_k].tolist()
+        named = {
+            "visual_ids": [ids[0] for ids in best] if each == 1 else best,
+            "tokens": ["".join(map(visual_token, ids)) for ids in best],
+            "scores": scores[place, :top_k].exp().tolist(),
+        }
+        told = {} if words is None else {"words": words[place]}
+        answers.append({"horizon": horizon, "start": end - clip_seconds, "end": end, **named, **told})
     return answers
 
 
 @torch.inference_mode()
-def tell_forecast(model, processor, text: str, scores: torch.Tensor, top_k: int = 5) -> list[list[list[dict]]]:
+def tell_forecast(
+    model, processor, text: str, scores: torch.Tensor, clips: torch.Tensor | None = None, top_k: int = 5
+) -> list[list[list[dict]]]:
     """A forecast in words: what the masks of a sentence would say of the clip at each horizon.
 
-    No single visual id is likely far ahead, but many of them may show the same. So each is named by itself, and the
-    words are weighted by how likely their ids are.
+    No single clip is likely far ahead, but many of them may show the same. So each is named by itself, and the words
+    are weighted by how likely their clips are.
 
     Args:
         model ([`VideoBertForPreTraining`] or [`VideoBertForMaskedLM`]):
@@ -193,8 +292,10 @@ def tell_forecast(model, processor, text: str, scores: torch.Tensor, top_k: int 
             Knows the words.
         text (`str`):
             A sentence with masks.
-        scores (`torch.Tensor` of shape (H, codebook_size)):
-            Log-probabilities of one video, as of [`horizon_scores`]; the `NAMED_IDS` likeliest ids are named.
+        scores (`torch.Tensor` of shape (H, N)):
+            Log-probabilities of one video; the `NAMED_IDS` likeliest clips are named.
+        clips (`torch.Tensor` of shape (H, N, n), *optional*):
+            The visual ids of these clips; by default those with one visual id, 0 … N − 1.
         top_k (`int`, *optional*, defaults to 5):
             Words at each mask.
 
@@ -206,12 +307,15 @@ def tell_forecast(model, processor, text: str, scores: torch.Tensor, top_k: int 
     """
     tokenizer = processor.tokenizer
     count_masks(tokenizer, text)
+    if clips is None:
+        clips = torch.arange(scores.shape[-1], device=scores.device).expand(len(scores), -1)[..., None]
     best = scores.exp().topk(min(NAMED_IDS, scores.shape[-1]), dim=-1)
-    ids = best.indices.unique()
-    inputs = processor([text] * len(ids), [[i] for i in ids.tolist()], max_length=model.config.max_position_embeddings)
+    shown = clips.gather(1, best.indices[..., None].expand(-1, -1, clips.shape[-1]))
+    videos, place = shown.flatten(0, 1).unique(dim=0, return_inverse=True)
+    inputs = processor([text] * len(videos), videos.tolist(), max_length=model.config.max_position_embeddings)
     named = mask_log_probabilities(model, inputs.to(model.device), tokenizer.mask_token_id)
-    weights = torch.zeros(len(scores), len(ids), device=scores.device)
-    weights.scatter_(1, torch.searchsorted(ids, best.indices), best.values / best.values.sum(dim=-1, keepdim=True))
+    weights = torch.zeros(len(scores), len(videos), device=scores.device)
+    weights.scatter_(1, place.view(best.indices.shape), best.values / best.values.sum(dim=-1, keepdim=True))
     mixed = torch.einsum("hn,nmv->hmv", weights, torch.stack(named).exp().to(weights.device)).topk(top_k, dim=-1)
     return [
         [
@@ -234,13 +338,11 @@ def check_top_k(top_k: int, size: int) -> None:
         raise ValueError(f"top_k is {top_k}; allowed is 1 to {size}, the codebook's size.")
 
 
-def _check_context(visual_ids: Sequence[int], size: int, processor) -> None:
+def _check_context(visual_ids: Sequence[int], processor) -> None:
     if not len(visual_ids):
         seconds = processor.video_processor.clip_seconds
         raise ValueError(f"The video has 0 clips; a forecast needs at least 1, and a clip is {seconds} s long.")
-    for visual_id in visual_ids:
-        if not 0 <= visual_id < size:
-            raise ValueError(f"Visual id {visual_id} is outside the codebook, whose ids are 0 to {size - 1}.")
+    checked_ids(visual_ids, visual_code_sizes(processor.tokenizer))
 
 
 class VideoForecastingPipeline(VideoBertPipeline):
@@ -257,7 +359,7 @@ class VideoForecastingPipeline(VideoBertPipeline):
         horizons (`Sequence[int]`, *optional*, defaults to `HORIZONS`):
             How many clips ahead: 1 is the next clip.
         top_k (`int`, *optional*, defaults to 5):
-            Visual ids at each horizon, and words at each mask.
+            Clips at each horizon, and words at each mask.
     """
 
     def _sanitize_parameters(self, horizons: Sequence[int] | None = None, top_k: int | None = None):
@@ -276,22 +378,18 @@ class VideoForecastingPipeline(VideoBertPipeline):
             count_masks(self.processor.tokenizer, inputs["text"])
         ids = self._read(inputs["video"])
         encoded = forecast_inputs(self.processor, [ids], max(horizons), self.model.config)
-        yield {**encoded, "clips": len(ids), "text": inputs["text"], "is_last": True}
+        yield {**encoded, "count": len(ids), "text": inputs["text"], "is_last": True}
 
     def _forward(self, model_inputs, horizons: Sequence[int] = HORIZONS, top_k: int = 5):
-        clips, text, is_last = (model_inputs.pop(name) for name in ("clips", "text", "is_last"))
-        scores, batched = horizon_scores(self.model, model_inputs, horizons), isinstance(text, list)
-        words = [
-            None if one is None else tell_forecast(self.model, self.processor, one, answer, top_k)
-            for one, answer in zip(text if batched else [text], scores, strict=True)
-        ]
-        return {"scores": scores, "words": words if batched else words[0], "clips": clips, "is_last": is_last}
+        count, text, is_last = (model_inputs.pop(name) for name in ("count", "text", "is_last"))
+        batched = isinstance(text, list)
+        texts = text if batched else [text]
+        scores, clips, words = look_ahead(self.model, self.processor, model_inputs, horizons, top_k, texts)
+        told = {"words": words if batched else words[0], "count": count, "is_last": is_last}
+        return {"scores": scores, "clips": clips, **told}
 
     def postprocess(self, model_outputs, horizons: Sequence[int] = HORIZONS, top_k: int = 5):
         """The best of each clip, and what the masks say of it."""
         [answer] = model_outputs
-        clip_seconds = self.processor.video_processor.clip_seconds
-        found = name_clips(answer["scores"][0], horizons, answer["clips"], clip_seconds, top_k)
-        if answer["words"] is None:
-            return found
-        return [one | {"words": words} for one, words in zip(found, answer["words"], strict=True)]
+        found = (answer["scores"][0], answer["clips"][0], answer["words"])
+        return name_clips(self.processor, *found, horizons, answer["count"], top_k)

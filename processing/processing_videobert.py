@@ -1,6 +1,5 @@
 """The one door for users: text and videos in, the joint sequence of words and visual tokens out."""
 
-import operator
 import os
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from .backbone_videobert import Backbone, load_preprocessing
 from .building_videobert import MACHINE_OPTIONS, build_backbone, build_recognizer
 from .card_videobert import fill_empty_card, processor_card
 from .codebook_videobert import VisualCodebook
+from .codes_videobert import checked_ids, code_sizes, noted_in_row
 from .description_videobert import (
     PICTURES,
     SPEECH,
@@ -211,7 +211,7 @@ class VideoBertProcessor(ProcessorMixin):
     def add_codebook(self, codebook):
         """Takes a fitted codebook, and its visual tokens into the tokenizer of a text checkpoint."""
         self.codebook = codebook
-        self.tokenizer = joint_tokenizer(self.tokenizer, codebook.codebook_size)
+        self.tokenizer = joint_tokenizer(self.tokenizer, codebook.codebook_size, code_sizes(codebook))
 
     # --- the joint sequence ------------------------------------------------------------------------------------------
 
@@ -304,15 +304,7 @@ class VideoBertProcessor(ProcessorMixin):
             return self._vocabulary().encode(self.features(video, **looking)).tolist()
         for name, value in looking.items():
             raise ValueError(f"{name}={value!r} has no effect on visual ids, whose video has been looked at already.")
-        size = self._vocabulary().codebook_size
-        try:
-            ids = [operator.index(i) for i in video]
-        except TypeError as error:
-            raise ValueError(f"Visual ids must be integers; {video!r:.80} holds others.") from error
-        for i in ids:
-            if not 0 <= i < size:
-                raise ValueError(f"Visual id {i} is outside the codebook, whose ids are 0 to {size - 1}.")
-        return ids
+        return checked_ids(video, code_sizes(self._vocabulary()))
 
     # --- from a video to a row ---------------------------------------------------------------------------------------
 
@@ -338,12 +330,13 @@ class VideoBertProcessor(ProcessorMixin):
 
         Returns:
             `dict`: The row: `video_id, duration, clip_seconds, has_speech, sentences, visual_ids, codebook, error,
-            notes`. A video that cannot be read has an `error` that says why, and whatever could be read of it.
+            notes`, and where a clip has several visual ids `tokens_per_clip`. A video that cannot be read has an
+            `error` that says why, and whatever could be read of it.
         """
         codebook = self._vocabulary()
         (described,) = self.describe([video], [video_id], [subtitles], sound_track)
         features = described.pop("features")
-        return {**described, "visual_ids": codebook.encode(features).tolist(), "codebook": codebook.fingerprint}
+        return {**described, "visual_ids": codebook.encode(features).tolist(), **noted_in_row(codebook)}
 
     def describe(
         self,

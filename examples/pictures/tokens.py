@@ -10,19 +10,23 @@ import torch
 from matplotlib import pyplot as plt
 
 from pictures.codebook import middle_frames
+from processing.codes_videobert import Clip, join_clips, split_clips, tokens_per_clip
+from processing.sequence_videobert import visual_token
 
 FRAME_SIZE = 96
 SHOWN_CLIPS = 6  # of those so far
 
 
 def token_frames(
-    visual_ids: Iterable[int], codebook, rows: Iterable[Mapping] = (), videos: Mapping[str, Path] | None = None
-) -> dict[int, torch.Tensor]:
-    """A frame for each visual id: the codebook's own or, where it has none, of a training clip with that id.
+    clips: Iterable[Clip], codebook, rows: Iterable[Mapping] = (), videos: Mapping[str, Path] | None = None
+) -> dict[Clip, torch.Tensor]:
+    """A frame for each clip: the codebook's own or, where it has none, of a training clip with these visual ids.
+
+    A clip with several codes is shown by a training clip that shares as many of the first ones as any does.
 
     Args:
-        visual_ids (`Iterable[int]`):
-            What is to be seen.
+        clips (`Iterable[Clip]`):
+            What is to be seen: visual ids, or tuples of the codes of a clip.
         codebook ([`VisualCodebook`]):
             May keep frames.
         rows (`Iterable[Mapping]`, *optional*):
@@ -31,26 +35,35 @@ def token_frames(
             The files of those videos that are at hand.
 
     Returns:
-        `dict[int, torch.Tensor]`: By visual id a frame `(3, H, W)` uint8; those that nothing shows are left out.
+        `dict[Clip, torch.Tensor]`: By clip a frame `(3, H, W)` uint8; those that nothing shows are left out.
     """
-    wanted = sorted(set(visual_ids))
+    wanted = sorted(set(clips))
     own = getattr(codebook, "frame", lambda visual_id: None)
-    frames = {visual_id: frame for visual_id in wanted if (frame := own(visual_id)) is not None}
-    clips, clip_seconds = {}, None
+    frames = {one: frame for one in wanted if isinstance(one, int) and (frame := own(one)) is not None}
+    missing = {one: beginnings(one) for one in wanted if one not in frames}
+    sought, places, clip_seconds = {part for parts in missing.values() for part in parts}, {}, None
     for row in rows:
         if row["video_id"] in (videos or {}):
             clip_seconds = row["clip_seconds"]
-            for number, visual_id in enumerate(row["visual_ids"]):
-                if visual_id in wanted and visual_id not in frames:
-                    clips.setdefault(visual_id, (row["video_id"], number))
-    found = middle_frames(list(clips.values()), videos, FRAME_SIZE, clip_seconds) if clips else {}
-    return frames | {visual_id: found[clip] for visual_id, clip in clips.items() if clip in found}
+            for number, clip in enumerate(split_clips(row["visual_ids"], tokens_per_clip(row))):
+                for part in beginnings(clip):
+                    if part in sought:
+                        places.setdefault(part, (row["video_id"], number))
+    nearest = {one: next((places[part] for part in parts if part in places), None) for one, parts in missing.items()}
+    wanted = sorted({place for place in nearest.values() if place is not None})
+    found = middle_frames(wanted, videos, FRAME_SIZE, clip_seconds) if wanted else {}
+    return frames | {one: found[place] for one, place in nearest.items() if place in found}
+
+
+def beginnings(clip: Clip) -> list[Clip]:
+    """A clip, and it without its last code, without its last two, …; of one visual id there is no less."""
+    return [clip[:count] for count in range(len(clip), 0, -1)] if isinstance(clip, tuple) else [clip]
 
 
 def plot_forecast(
-    visual_ids: Sequence[int],
+    clips: Sequence[Clip],
     answers: Sequence[Mapping],
-    frames: Mapping[int, torch.Tensor],
+    frames: Mapping[Clip, torch.Tensor],
     path: str | Path,
     clip_seconds: float,
     words: Sequence[str] = (),
@@ -58,11 +71,11 @@ def plot_forecast(
     """Draw the last clips of a video in a row and, to their right, a column of what is expected at each horizon.
 
     Args:
-        visual_ids (`Sequence[int]`):
+        clips (`Sequence[Clip]`):
             The clips so far.
         answers (`Sequence[Mapping]`):
             As of [`forecast`].
-        frames (`Mapping[int, torch.Tensor]`):
+        frames (`Mapping[Clip, torch.Tensor]`):
             As of [`token_frames`].
         path (`str` or `Path`):
             Where the PNG goes.
@@ -71,58 +84,64 @@ def plot_forecast(
         words (`Sequence[str]`, *optional*):
             What stands above each column of answers.
     """
-    past = list(visual_ids[-SHOWN_CLIPS:])
+    past = list(clips[-SHOWN_CLIPS:])
     lines, columns = len(answers[0]["visual_ids"]), len(past) + 1 + len(answers)
     figure, axes = plt.subplots(
         lines, columns, figsize=(1.35 * columns, 1.6 * lines + 0.5), layout="constrained", squeeze=False
     )
     for one in axes.flat:
         one.set_axis_off()
-    first = len(visual_ids) - len(past)
-    for place, visual_id in enumerate(past):
-        _draw_token(axes[0, place], visual_id, frames, f"{(first + place) * clip_seconds:.1f} s")
+    first = len(clips) - len(past)
+    for place, clip in enumerate(past):
+        _draw_token(axes[0, place], clip, frames, f"{(first + place) * clip_seconds:.1f} s")
     words = words or [""] * len(answers)
     for place, (answer, told) in enumerate(zip(answers, words, strict=True), start=len(past) + 1):
         when = f"in {answer['horizon']}: {answer['start']:.1f} s\n{told}\n".replace("\n\n", "\n")
-        for line, (visual_id, score) in enumerate(zip(answer["visual_ids"], answer["scores"], strict=True)):
-            _draw_token(axes[line, place], visual_id, frames, f"{'' if line else when}{100 * score:.0f} %")
+        for line, (clip, score) in enumerate(zip(clips_of(answer), answer["scores"], strict=True)):
+            _draw_token(axes[line, place], clip, frames, f"{'' if line else when}{100 * score:.0f} %")
     figure.savefig(path, dpi=110)
     plt.close(figure)
 
 
+def clips_of(answer: Mapping) -> list[Clip]:
+    """The clips that a forecast names at one horizon."""
+    return [tuple(ids) if isinstance(ids, list) else ids for ids in answer["visual_ids"]]
+
+
 def plot_storyboard(
-    strips: Sequence[tuple[str, Sequence[int]]], frames: Mapping[int, torch.Tensor], path: str | Path
+    strips: Sequence[tuple[str, Sequence[Clip]]], frames: Mapping[Clip, torch.Tensor], path: str | Path
 ) -> None:
     """Draw a strip of frames for each sentence.
 
     Args:
-        strips (`Sequence[tuple[str, Sequence[int]]]`):
-            Sentences, and the visual ids imagined for them.
-        frames (`Mapping[int, torch.Tensor]`):
+        strips (`Sequence[tuple[str, Sequence[Clip]]]`):
+            Sentences, and the clips imagined for them.
+        frames (`Mapping[Clip, torch.Tensor]`):
             As of [`token_frames`].
         path (`str` or `Path`):
             Where the PNG goes.
     """
-    columns = max(len(ids) for _, ids in strips)
+    columns = max(len(clips) for _, clips in strips)
     figure, axes = plt.subplots(
         len(strips), columns, figsize=(1.4 * columns + 3, 1.5 * len(strips)), layout="constrained", squeeze=False
     )
     for one in axes.flat:
         one.set_axis_off()
-    for line, (text, visual_ids) in zip(axes, strips, strict=True):
-        for one, visual_id in zip(line, visual_ids, strict=False):
-            _draw_token(one, visual_id, frames, "")
+    for line, (text, clips) in zip(axes, strips, strict=True):
+        for one, clip in zip(line, clips, strict=False):
+            _draw_token(one, clip, frames, "")
         said = textwrap.fill(text, 34)
         line[0].text(-0.1, 0.5, said, transform=line[0].transAxes, ha="right", va="center", fontsize=9)
     figure.savefig(path, dpi=110)
     plt.close(figure)
 
 
-def _draw_token(axes, visual_id: int, frames: Mapping[int, torch.Tensor], title: str) -> None:
+def _draw_token(axes, clip: Clip, frames: Mapping[Clip, torch.Tensor], title: str) -> None:
     axes.set_box_aspect(1)  # with a frame or without
-    if visual_id in frames:
-        axes.imshow(frames[visual_id].permute(1, 2, 0).cpu().numpy())
+    codes = join_clips([clip])
+    if clip in frames:
+        axes.imshow(frames[clip].permute(1, 2, 0).cpu().numpy())
     else:
-        axes.add_patch(plt.Rectangle((0, 0), 1, 1, color=plt.get_cmap("hsv")(visual_id * 0.618 % 1), alpha=0.4))
-        axes.text(0.5, 0.5, str(visual_id), ha="center", va="center", fontsize=9)
-    axes.set_title(f"{title}\n<v_{visual_id:05}>".strip(), fontsize=6)
+        axes.add_patch(plt.Rectangle((0, 0), 1, 1, color=plt.get_cmap("hsv")(codes[0] * 0.618 % 1), alpha=0.4))
+        axes.text(0.5, 0.5, "\n".join(map(str, codes)), ha="center", va="center", fontsize=9)
+    axes.set_title("\n".join([title, *map(visual_token, codes)]).strip(), fontsize=6)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from matplotlib import pyplot as plt
 
+from processing.codes_videobert import Clip, join_clips, num_clips, split_clips, tokens_per_clip
 from processing.media_videobert import open_media
 
 plt.switch_backend("Agg")  # pictures go into files
@@ -61,8 +62,8 @@ def plot_timeline(row: Mapping, filled: Sequence[Mapping], path: str | Path, vid
         video (path, bytes or open file, *optional*):
             The video itself; without it there are no frames.
     """
-    clips, clip_seconds = len(row["visual_ids"]), row["clip_seconds"]
-    heights = ([0.85] if video is not None else []) + [0.4, 1.5, 1.0]
+    clips, clip_seconds = num_clips(row), row["clip_seconds"]
+    heights = ([0.85] if video is not None else []) + [0.4 * tokens_per_clip(row), 1.5, 1.0]
     size = (max(8, 0.85 * clips), 0.8 + sum(heights))  # frames come out about square
     figure, rows = plt.subplots(
         len(heights), sharex=True, figsize=size, height_ratios=heights, layout="constrained", squeeze=False
@@ -70,7 +71,7 @@ def plot_timeline(row: Mapping, filled: Sequence[Mapping], path: str | Path, vid
     *frames, tokens, sentences, masks = rows[:, 0]
     if frames:
         _draw_frames(frames[0], video, clip_seconds)
-    _draw_tokens(tokens, row["visual_ids"], clip_seconds)
+    _draw_tokens(tokens, split_clips(row["visual_ids"], tokens_per_clip(row)), clip_seconds)
     _draw_texts(sentences, [{**sentence, "colour": "#dbe9f6"} for sentence in row["sentences"]])
     colours = {None: "#eeeeee", True: "#cfe8cf", False: "#f6d5d0"}
     _draw_texts(masks, [{**one, "colour": colours[one.get("right")]} for one in filled])
@@ -94,15 +95,20 @@ def _draw_frames(axes, video, clip_seconds: float) -> None:
     axes.set_ylim(0, 1)
 
 
-def _draw_tokens(axes, visual_ids: Sequence[int], clip_seconds: float) -> None:
-    """A colour for each visual id: the same id looks the same wherever it returns."""
+def _draw_tokens(axes, clips: Sequence[Clip], clip_seconds: float) -> None:
+    """A colour for each visual id: the same id looks the same wherever it returns. The first code of a clip on top."""
     colours = plt.get_cmap("hsv")
-    for number, visual_id in enumerate(visual_ids):
-        # Steps of the golden ratio keep neighbouring ids apart.
-        axes.axvspan(
-            number * clip_seconds, (number + 1) * clip_seconds, color=colours(visual_id * 0.618 % 1), alpha=0.4
-        )
-        axes.text((number + 0.5) * clip_seconds, 0.5, str(visual_id), ha="center", va="center", fontsize=7)
+    for number, clip in enumerate(clips):
+        codes = join_clips([clip])
+        for lane, visual_id in enumerate(reversed(codes)):
+            bottom, height = lane / len(codes), 1 / len(codes)
+            # Steps of the golden ratio keep neighbouring ids apart.
+            colour = colours(visual_id * 0.618 % 1)
+            axes.axvspan(
+                number * clip_seconds, (number + 1) * clip_seconds, bottom, bottom + height, color=colour, alpha=0.4
+            )
+            middle = (number + 0.5) * clip_seconds, bottom + height / 2
+            axes.text(*middle, str(visual_id), ha="center", va="center", fontsize=7)
     axes.set_ylim(0, 1)
 
 

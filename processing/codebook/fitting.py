@@ -24,7 +24,7 @@ from ..nearest_videobert import choose
 from .feature_shards import FeatureArray, FeatureShards
 from .kmeans import Passes, kmeans, one_hot, split_by, start_rows
 from .processes import Processes
-from .space import Clips
+from .space import Clips, Residuals
 from .state import FitState
 
 logger = logging.get_logger(__name__)
@@ -47,8 +47,12 @@ def fit_codebook(
     memory: int | None = None,
     state_dir: str | PathLike | None = None,
     alone: bool = False,
+    residual_codes: int = 1,
+    levels_as_tokens: bool = False,
 ) -> VisualCodebook:
     """Fits a codebook top down: k-means over all features, then inside each cluster, `levels` times.
+
+    With several residual codes, a tree after the other: each is fitted in this way to what the former ones leave.
 
     On several processes (`accelerate launch`, `torchrun`) every one calls this with the same arguments, reads its
     share, and gets the same codebook.
@@ -79,14 +83,18 @@ def fit_codebook(
             killed one stopped. On several machines, a folder that all of them see.
         alone (`bool`, *optional*, defaults to `False`):
             Whether, of several processes, only this one calls: it reads everything and waits for nobody.
+        residual_codes (`int`, *optional*, defaults to 1):
+            Visual ids of a clip; more than the paper's 1 take as many trees of this shape, and times as long.
+        levels_as_tokens (`bool`, *optional*, defaults to `False`):
+            Whether a clip has a visual id for each level of its path, instead of the leaf alone.
 
     Returns:
         [`VisualCodebook`]: A node with fewer distinct points than branches gets one child a point; the children left
         over are dead (count 0), never duplicates, and the log says how many leaves that is.
 
     Raises:
-        `ValueError`: No features, NaN or infinite ones, no level, fewer than two branches, or a `state_dir` that was
-            begun with other features or settings or is damaged.
+        `ValueError`: No features, NaN or infinite ones, no level, fewer than two branches, no code or both kinds of
+            several codes, or a `state_dir` that was begun with other features or settings or is damaged.
     """
     if levels < 1 or branches < 2:
         raise ValueError(f"levels={levels}, branches={branches}: a codebook has at least 1 level and 2 branches.")
@@ -97,18 +105,26 @@ def fit_codebook(
         feature_size=source.feature_size,
         normalize=normalize,
         whiten=whiten,
+        residual_codes=residual_codes,
+        levels_as_tokens=levels_as_tokens,
         backbone=backbone,
     )
     memory = memory or (2**29 if isinstance(source, FeatureShards) else 2**27)
     # A node that is clustered by all of its clips always is, or the memory would change the result.
     room = max(SAMPLE_SHARE * branches, memory // (4 * source.feature_size))
-    state = FitState(None if state_dir is None else Path(state_dir))
+    codebook, folder = VisualCodebook(config), None if state_dir is None else Path(state_dir)
     with one_core_each() as cores, torch.autocast("cpu", enabled=False):
-        clips = Clips(VisualCodebook(config), source, Processes(alone), cores)
-        state.begin(fit_settings(clips, seed, room), clips.processes)
-        with tqdm(total=levels * len(clips), desc="Codebook", unit="clip", disable=not progress) as bar:
-            Fit(clips, seed, room, state, bar).run()
-    return clips.codebook
+        for number, tree in enumerate(codebook.trees, start=1):
+            left = source if number == 1 else Residuals(source, codebook, number - 1)
+            state = FitState(folder if folder is None or number == 1 else folder / f"code_{number}")
+            clips = Clips(tree, left, Processes(alone), cores)
+            state.begin(fit_settings(clips, seed, room), clips.processes)
+            told = "Codebook" if residual_codes == 1 else f"Codebook, code {number} of {residual_codes}"
+            with tqdm(total=levels * len(clips), desc=told, unit="clip", disable=not progress) as bar:
+                Fit(clips, seed, room, state, bar).run()
+            if number > 1 and normalize:
+                codebook.gains[number - 2] = clips.gain()
+    return codebook
 
 
 def fit_settings(clips: Clips, seed: int, room: int) -> dict:

@@ -49,8 +49,14 @@ def codebook_report(
         `refit_error` (a tree of these features). Where there are too few clips for `random_error` or `flat_error` it
         is `None`, and `skipped` says why, by its name.
         With `other`, `stability`: for each level the adjusted mutual information of the two codebooks' ids, 1 for the
-        same partition, 0 for chance.
+        same partition, 0 for chance. Where a clip has several codes, all of this is of the first tree and its leaves,
+        and `error_by_codes` is the `quantization_error` with the first code, the first two, ... of each clip.
     """
+    if len(codebook.code_sizes) > 1:
+        alone = None if other is None else other.one_code()
+        return codebook_report(codebook.one_code(), features, alone, seed, spare) | {
+            "error_by_codes": errors_by_codes(codebook, features)
+        }
     points, generator = codebook.prepare(features), torch.Generator().manual_seed(seed)
     ids = codebook.encode(features)
     share = torch.bincount(ids, minlength=codebook.config.codebook_size).double() / len(ids)
@@ -94,6 +100,14 @@ def codebook_report(
         steps = [width ** (codebook.config.levels - 1 - level) for level in range(codebook.config.levels)]
         report["stability"] = [adjusted_mutual_information(ids // s, theirs // s, generator) for s in steps]
     return report
+
+
+def errors_by_codes(codebook: VisualCodebook, features: torch.Tensor) -> list[float]:
+    """The mean squared distance to what the first code of each clip, the first two, … say, as a share of variance."""
+    points, ids = codebook.prepare(features), codebook.encode(features)
+    variance = (points - points.mean(0)).square().sum(1).mean().item() or 1.0  # of features that are all the same
+    known = (codebook.decode(ids, codes) for codes in range(1, len(codebook.code_sizes) + 1))
+    return [(points - one).square().sum(1).mean().item() / variance for one in known]
 
 
 def size_histogram(counts: torch.Tensor) -> dict[str, int]:
@@ -161,6 +175,8 @@ def mutual_information(ids: torch.Tensor, others: torch.Tensor) -> float:
 def nearest_clips(codebook: VisualCodebook, source: FeatureShards, count: int) -> dict[int, list[tuple[str, int]]]:
     """The training clips that lie nearest to their leaf's centroid: what a visual token looks like.
 
+    Of several codes of a clip, those that lie nearest to what their codes up to this one say.
+
     Args:
         codebook ([`VisualCodebook`]):
             The codebook.
@@ -176,9 +192,12 @@ def nearest_clips(codebook: VisualCodebook, source: FeatureShards, count: int) -
     clips = source.clips()
     for piece in range(source.num_pieces):
         for block in source.read(piece):
-            ids = codebook.encode(block)
-            distances = (codebook.prepare(block) - codebook.centroids(ids)).norm(dim=1)
-            for visual_id, distance in zip(ids.tolist(), distances.tolist(), strict=True):
-                heap, item = nearest.setdefault(visual_id, []), (-distance, next(clips))
-                (heapq.heappush if len(heap) < count else heapq.heappushpop)(heap, item)
+            ids, points = codebook.encode(block), codebook.prepare(block)
+            codes = range(1, len(codebook.code_sizes) + 1)
+            distances = torch.stack([(points - codebook.decode(ids, code)).norm(dim=1) for code in codes], dim=1)
+            for own, far in zip(ids.view(distances.shape).tolist(), distances.tolist(), strict=True):
+                clip = next(clips)
+                for visual_id, distance in zip(own, far, strict=True):
+                    heap, item = nearest.setdefault(visual_id, []), (-distance, clip)
+                    (heapq.heappush if len(heap) < count else heapq.heappushpop)(heap, item)
     return {visual_id: [clip for _, clip in sorted(heap, reverse=True)] for visual_id, heap in nearest.items()}

@@ -103,7 +103,7 @@ def surviving_ids(
     look: Callable[[str | os.PathLike], torch.Tensor],
     alterations: Mapping[str, Alteration] = ALTERATIONS,
 ) -> dict:
-    """How many clips keep their visual id when their video is altered.
+    """How many clips keep their visual id, the first one where they have several, when their video is altered.
 
     Args:
         codebook ([`VisualCodebook`]):
@@ -124,6 +124,7 @@ def surviving_ids(
     Raises:
         ValueError: None of the videos can be read, or a feature is not the codebook's.
     """
+    codebook = codebook.one_code()
     before, after, errors = [], {name: [] for name in alterations}, {}
     for video_id, video in tqdm(videos.items(), desc="Altered videos"):
         try:

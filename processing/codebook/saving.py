@@ -7,7 +7,7 @@ from pathlib import Path
 
 from safetensors import SafetensorError
 
-from ..codebook_videobert import VisualCodebook
+from ..codebook_videobert import VisualCodebook, VisualCodebookConfig
 from .whole_files import read_json, remove_unfinished, unfinished_folder, write_json
 
 CONFIG_NAME = "config.json"
@@ -79,7 +79,8 @@ def check_record(folder: Path, asked: dict) -> None:
     Raises:
         `ValueError`: It was fitted in another way; the message tells then and now.
     """
-    before = read_json(folder / CONFIG_NAME) | read_record(folder)
+    # What an older one does not tell was not to be chosen yet.
+    before = VisualCodebookConfig().to_dict() | read_json(folder / CONFIG_NAME) | read_record(folder)
     changes = [
         f"{name} {before[name]!r}, not with {value!r}"
         for name, value in asked.items()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -22,7 +22,7 @@ class Clips:
     Args:
         codebook ([`VisualCodebook`]):
             Gets its mean and, where it whitens, its transform.
-        source ([`FeatureArray`] or [`FeatureShards`]):
+        source ([`FeatureArray`], [`FeatureShards`] or [`Residuals`]):
             The features, every one of which is checked.
         processes ([`Processes`]):
             Those that read them in shares.
@@ -34,7 +34,11 @@ class Clips:
     """
 
     def __init__(
-        self, codebook: VisualCodebook, source: FeatureArray | FeatureShards, processes: Processes, cores: int
+        self,
+        codebook: VisualCodebook,
+        source: FeatureArray | FeatureShards | Residuals,
+        processes: Processes,
+        cores: int,
     ):
         self.codebook, self.source, self.processes, self.cores = codebook, source, processes, cores
         sizes, largest, sums = self._count()
@@ -75,6 +79,17 @@ class Clips:
         points = torch.zeros(len(rows), self.source.feature_size)
         points[own] = self.take(rows[own])
         return self.processes.total(points)
+
+    @torch.no_grad()
+    def gain(self) -> torch.Tensor:
+        """How often the leaf of a clip fits best into it, in the mean of all clips; for a codebook that is fitted."""
+        sums, penalties = torch.zeros(2, dtype=torch.float64), self.codebook.all_penalties()
+        for _, rows in self._rows():
+            leaf = self.codebook.leaves[self.codebook.walk(self.codebook.prepare(rows), penalties)[-1]].double().cpu()
+            centred = rows.double() - self.codebook.mean.double().cpu()
+            sums += torch.stack([(centred * leaf).sum(), leaf.square().sum()])
+        product, square = self.processes.total(sums)
+        return rounded(product / square.clamp_min(1e-30))
 
     # --- the passes that find the space ------------------------------------------------------------------------------
 
@@ -124,6 +139,41 @@ class Clips:
         whitening = (vectors / values.sqrt()) @ vectors.T
         grid = 2**18 / whitening.abs().max()
         return (whitening * grid).round() / grid
+
+
+class Residuals:
+    """What the first trees leave of features, with the interface of [`FeatureShards`]: computed wherever it is read.
+
+    Args:
+        source ([`FeatureArray`] or [`FeatureShards`]):
+            The features.
+        codebook ([`VisualCodebook`]):
+            Brings features into its space.
+        count (`int`):
+            How many of its trees, which are fitted.
+    """
+
+    def __init__(self, source: FeatureArray | FeatureShards, codebook: VisualCodebook, count: int):
+        self.source, self.codebook, self.feature_size = source, codebook, source.feature_size
+        self.num_pieces, self.name = source.num_pieces, source.name
+        self.trees = codebook.trees[:count]
+        self.penalties = [tree.all_penalties() for tree in self.trees]
+        self.parts = [codebook.part(number) for number in range(count)]
+
+    def read(self, piece: int) -> Iterator[torch.Tensor]:
+        yield from map(self.left_of, self.source.read(piece))
+
+    def take(self, rows: np.ndarray, sizes: Sequence[int]) -> Iterator[torch.Tensor]:
+        yield from map(self.left_of, self.source.take(rows, sizes))
+
+    @torch.no_grad()
+    def left_of(self, features: torch.Tensor) -> torch.Tensor:
+        """What is left of some features: they, in the space of the centroids, without what their codes say."""
+        left = self.codebook.prepare(features)
+        for number, (tree, penalties, part) in enumerate(zip(self.trees, self.penalties, self.parts, strict=True)):
+            points = tree.prepare(left) if number else left
+            left = left - part[tree.walk(points, penalties)[-1]]
+        return left.cpu()
 
 
 def power_above(largest: float) -> float:

@@ -10,6 +10,7 @@ from pathlib import Path
 from datasets import Dataset
 from huggingface_hub import DatasetCard, DatasetCardData
 
+from ..codes_videobert import tokens_per_clip
 from .counts import count_kinds, count_rows
 from .rows import check_rows
 
@@ -37,7 +38,7 @@ print(row["video_id"], row["visual_ids"], [sentence["text"] for sentence in row[
 | `clip_seconds` | clip *i* covers the times from `clip_seconds` · *i* up to `clip_seconds` · (*i* + 1) |
 | `has_speech` | whether anything was heard or read |
 | `sentences` | `text`, `start` and `end` in seconds from the first frame |
-| `visual_ids` | one a clip |
+| `visual_ids` | {each} a clip |
 | `codebook` | fingerprint of the codebook that they belong to; ids of two codebooks cannot be compared |
 | `error` | what is wrong with the video; whatever could be read of it is there |
 | `notes` | what was met, of no fault |
@@ -138,6 +139,7 @@ def write_corpus_card(
         repo_id=repo_id,
         split=next(iter(splits)),
         clip_seconds=check_rows(rows),
+        each="one" if (each := tokens_per_clip(rows[0])) == 1 else f"`tokens_per_clip`, which is {each}, of",
         codebook_use=CODEBOOK_USE.format(repo_id=repo_id) if (folder / "codebook").is_dir() else NO_CODEBOOK,
         made="\n".join(f"- {name}: {value}" for name, value in made.items() if value is not None) or "Not kept.",
         counts=counts_table(splits),

@@ -6,6 +6,8 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
+from ..codes_videobert import num_clips
+
 # What differs from one file to the next of the same fault: numbers, and what a library adds in brackets.
 DETAILS = re.compile(r"\s*\([^()]*(?:\([^()]*\)[^()]*)*\)")
 NUMBERS = re.compile(r"\d+(?:[.,]\d+)*")
@@ -28,7 +30,7 @@ def count_rows(rows: Iterable[Mapping]) -> dict[str, int | float]:
         seconds += row["duration"] or 0
         used.update(row["visual_ids"])
         counts["videos"] += 1
-        counts["clips"] += len(row["visual_ids"])
+        counts["clips"] += num_clips(row)
         counts["sentences"] += len(row["sentences"])
         counts["words"] += sum(len(sentence["text"].split()) for sentence in row["sentences"])
         counts["with_speech"] += bool(row["sentences"])

@@ -13,12 +13,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from accelerate.utils import tqdm
-from datasets import Dataset
+from datasets import Dataset, Features
 
 from ..codebook.feature_shards import FeatureShards, Shards, find_shards, open_shard, read_shard, rows_by_video
 from ..codebook.whole_files import remove_unfinished, write_whole
 from ..codebook_videobert import VisualCodebook
-from .rows import NOTED, ROW_FEATURES
+from ..codes_videobert import codes_per_clip
+from .rows import NOTED, ROW_FEATURES, SEVERAL_CODES
 
 
 def encode_rows(
@@ -46,8 +47,9 @@ def encode_rows(
     if rows is None:
         raise ValueError(f"{shards} holds single clips; rows are made of the features of videos.")
     write_ids(codebook, shards, folder, rows)
-    tables = [read_shard(Path(folder) / path.name, list(ROW_FEATURES)) for path in find_shards(shards)]
-    table = pa.concat_tables([table.cast(ROW_FEATURES.arrow_schema) for table in tables])
+    columns = Features(ROW_FEATURES | SEVERAL_CODES) if codes_per_clip(codebook) > 1 else ROW_FEATURES
+    tables = [read_shard(Path(folder) / path.name, list(columns)) for path in find_shards(shards)]
+    table = pa.concat_tables([table.cast(columns.arrow_schema) for table in tables])
     place = {video_id: number for number, video_id in enumerate(table["video_id"].to_pylist())}
     return Dataset(table).select([place[video_id] for video_id in (rows if video_ids is None else video_ids)])
 
@@ -123,13 +125,15 @@ def with_ids(codebook: VisualCodebook, path: Path, rows: list[tuple[int, str | N
                     ids.append(codebook.encode(features).int().cpu().numpy())
                 except ValueError as error:
                     raise ValueError(f"{source.name(piece)}: {error}") from None
-    ends = np.cumsum(counts).astype(np.int32)
+    each = codes_per_clip(codebook)
+    ends = (each * np.cumsum(counts)).astype(np.int32)
     others = [name for name in open_shard(path).schema_arrow.names if name not in ("features", *NOTED)]
     table = read_shard(path, others).take(pa.array(numbers[place]))
     if rows and rows[0][1] is not None:
         names = pa.array([name for _, name in rows], pa.string())
         table = table.set_column(others.index("video_id"), "video_id", names)
     visual_ids = pa.ListArray.from_arrays(ends, np.concatenate(ids)).take(pa.array(place))
-    return table.append_column("visual_ids", visual_ids).append_column(
+    table = table.append_column("visual_ids", visual_ids).append_column(
         "codebook", pa.array([fingerprint] * len(rows), pa.string())
     )
+    return table if each == 1 else table.append_column("tokens_per_clip", pa.array([each] * len(rows), pa.int32()))

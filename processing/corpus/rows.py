@@ -12,6 +12,7 @@ import pyarrow as pa
 from datasets import Dataset, Features, List, Value
 
 from ..codebook.feature_shards import read_shard
+from ..codes_videobert import codes_per_clip
 from ..processing_videobert import VideoBertProcessor
 
 SENTENCES = List({"text": Value("string"), "start": Value("float64"), "end": Value("float64")})
@@ -29,6 +30,8 @@ DESCRIPTION = {
 NOTED = {"content": Value("string"), "stamp": Value("string"), "again": Value("bool")}
 # `codebook` is the fingerprint of the one that the visual ids belong to.
 ROW_FEATURES = Features({**DESCRIPTION, "visual_ids": List(Value("int32")), "codebook": Value("string")})
+# What rows have besides, where a clip has several visual ids.
+SEVERAL_CODES = Features({"tokens_per_clip": Value("int32")})
 
 
 def read_rows(path: str | PathLike) -> Dataset:
@@ -69,10 +72,11 @@ def check_rows(rows: Dataset | Sequence[Mapping], processor: VideoBertProcessor 
         `float`: The length of their clips in seconds.
 
     Raises:
-        `ValueError`: Rows of several lengths of clips or of several codebooks, of others than the processor's, or
-            rows that do not tell.
+        `ValueError`: Rows of several lengths of clips or of several codebooks, with several numbers of visual ids a
+            clip, of others than the processor's, or rows that do not tell.
     """
     clip_seconds, codebook = shared_value(rows, "clip_seconds"), shared_value(rows, "codebook")
+    each = shared_value(rows, "tokens_per_clip") if "tokens_per_clip" in columns_of(rows) else 1
     if processor is None:
         return clip_seconds
     if processor.codebook is None:
@@ -80,6 +84,7 @@ def check_rows(rows: Dataset | Sequence[Mapping], processor: VideoBertProcessor 
     for name, of_rows, of_processor in (
         ("clip_seconds", clip_seconds, processor.video_processor.clip_seconds),
         ("codebook", codebook, processor.codebook.fingerprint),
+        ("tokens_per_clip", each, codes_per_clip(processor.codebook)),
     ):
         if of_rows != of_processor:
             raise ValueError(
@@ -97,8 +102,7 @@ def shared_value(rows: Dataset | Sequence[Mapping], name: str) -> Any:
     """
     if not len(rows):
         raise ValueError("There are no rows; at least one is needed.")
-    names = rows.column_names if isinstance(rows, Dataset) else set.intersection(*(set(row) for row in rows))
-    if name not in names:
+    if name not in columns_of(rows):
         raise ValueError(f"The rows have no {name!r}, which tells what they were made with; make them again.")
     values = rows[name] if isinstance(rows, Dataset) else [row[name] for row in rows]
     found: dict[object, int] = {}  # by value the first row that has it
@@ -111,6 +115,11 @@ def shared_value(rows: Dataset | Sequence[Mapping], name: str) -> Any:
             f"{rows[second]['video_id']} has {shown(other)}; make all of them in one way."
         )
     return next(iter(found))
+
+
+def columns_of(rows: Dataset | Sequence[Mapping]) -> set[str]:
+    """What every row tells."""
+    return set(rows.column_names) if isinstance(rows, Dataset) else set.intersection(*(set(row) for row in rows))
 
 
 def shown(value: object) -> str:

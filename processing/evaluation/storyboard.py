@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 import torch
 
-from ..sequence_videobert import joint_sequence, sequence_ids
+from ..sequence_videobert import joint_sequence, sequence_ids, visual_code_sizes
 from .counting import bag_likeness, spoken_words
 from .intervals import bootstrap_se
 from .truth import ASKED, step_segments
@@ -50,7 +50,8 @@ def imagine_clips(
     soon follow some film that was seen in training instead of the text. Hence the guidance, as in Muse: what the words
     add to the same clips without words, log p(clip | words, clips) − log p(clip | clips), counts more.
 
-    A single round without guidance names every place by itself, as in the paper.
+    A single round without guidance names every place by itself, as in the paper. Where a clip has several visual ids,
+    all clips get their first codes in this way, then their second ones, and so on.
 
     Args:
         model ([`VideoBertForPreTraining`] or [`VideoBertForMaskedLM`]):
@@ -69,7 +70,7 @@ def imagine_clips(
             Texts at a time.
 
     Returns:
-        `list[list[int]]`: `num_clips` visual ids for each text.
+        `list[list[int]]`: The visual ids of `num_clips` clips for each text.
 
     Raises:
         ValueError: A text without words, no clips or rounds, or more clips than the model has room for.
@@ -78,45 +79,51 @@ def imagine_clips(
         if value < 1:
             raise ValueError(f"{name} is {value}; allowed is at least 1.")
     model.eval()
-    offset, mask_id, strips = model.config.visual_token_offset, processor.tokenizer.mask_token_id, []
+    mask_id, sizes, strips = processor.tokenizer.mask_token_id, visual_code_sizes(processor.tokenizer), []
     for start in range(0, len(texts), batch_size):
         told = _hidden_clips(model, processor, texts[start : start + batch_size], num_clips)
         untold = _hidden_clips(model, processor, [None] * len(told["input_ids"]), num_clips)
-        tokens = torch.full((len(told["input_ids"]), num_clips), mask_id, device=model.device)
-        for number in range(1, rounds + 1):
-            scores = _clip_scores(model, told, tokens)
-            if guidance:
-                scores = (1 + guidance) * scores - guidance * _clip_scores(model, untold, tokens)
-            sure, ids = scores.log_softmax(dim=-1).max(dim=-1)
-            hidden = tokens == mask_id
-            left = math.floor(num_clips * math.cos(math.pi / 2 * number / rounds))
-            order = sure.masked_fill(~hidden, -torch.inf).argsort(dim=1, descending=True, stable=True).argsort(dim=1)
-            # One at least, so that each round helps the next.
-            named = hidden & (order < (hidden.sum(dim=1, keepdim=True) - left).clamp(min=1))
-            tokens = torch.where(named, ids + offset, tokens)
-        strips += (tokens - offset).tolist()
+        tokens = torch.full((len(told["input_ids"]), num_clips * len(sizes)), mask_id, device=model.device)
+        first = model.config.visual_token_offset
+        for code, size in enumerate(sizes):
+            these = torch.arange(tokens.shape[1], device=model.device) % len(sizes) == code
+            for number in range(1, rounds + 1):
+                scores = _token_scores(model, told, tokens, first, size)
+                if guidance:
+                    scores = (1 + guidance) * scores - guidance * _token_scores(model, untold, tokens, first, size)
+                sure, ids = scores.log_softmax(dim=-1).max(dim=-1)
+                hidden = (tokens == mask_id) & these
+                left = math.floor(num_clips * math.cos(math.pi / 2 * number / rounds))
+                sure = sure.masked_fill(~hidden, -torch.inf)
+                order = sure.argsort(dim=1, descending=True, stable=True).argsort(dim=1)
+                # One at least, so that each round helps the next.
+                named = hidden & (order < (hidden.sum(dim=1, keepdim=True) - left).clamp(min=1))
+                tokens = torch.where(named, ids + first, tokens)
+            first += size
+        strips += (tokens - model.config.visual_token_offset).tolist()
     return strips
 
 
-def _clip_scores(model, inputs, tokens: torch.Tensor) -> torch.Tensor:
-    """Log-probabilities (texts, clips, codebook_size) where `tokens` (texts, clips) are shown."""
+def _token_scores(model, inputs, tokens: torch.Tensor, first: int, size: int) -> torch.Tensor:
+    """Log-probabilities (texts, places, size) among `size` tokens from `first` on, where `tokens` are shown."""
     places = inputs["token_type_ids"] == 1
     inputs["input_ids"][places] = tokens.flatten()
-    states, offset = model.base_model(**inputs).last_hidden_state[places], model.config.visual_token_offset
-    scores = model.cloze_head(states)[:, offset : offset + model.config.codebook_size]
+    states = model.base_model(**inputs).last_hidden_state[places]
+    scores = model.cloze_head(states)[:, first : first + size]
     return scores.float().log_softmax(dim=-1).view(*tokens.shape, -1)
 
 
 def _hidden_clips(model, processor, texts: Sequence[str | None], num_clips: int):
     """A batch of texts, or of none, with room for so many clips behind each."""
     tokenizer, longest = processor.tokenizer, model.config.max_position_embeddings
+    count = num_clips * len(visual_code_sizes(tokenizer))
     rows: dict[str, list] = {"input_ids": [], "token_type_ids": []}
     for text in texts:
         words = [] if text is None else tokenizer(text, add_special_tokens=False)["input_ids"]
         if text is not None and not (words and any(map(str.isalnum, text))):
             raise ValueError(f"The text {text!r} holds no words; clips are imagined for sentences.")
-        ids, types = joint_sequence(words, [0] * num_clips, max_length=longest, **sequence_ids(tokenizer))
-        if sum(types) < num_clips:
+        ids, types = joint_sequence(words, [0] * count, max_length=longest, **sequence_ids(tokenizer))
+        if sum(types) < count:
             raise ValueError(f"num_clips is {num_clips}; beside {len(words)} tokens of text the model has no room.")
         rows["input_ids"].append(ids)
         rows["token_type_ids"].append(types)
@@ -232,8 +239,13 @@ def evaluate_storyboard(
         `pair_unseen`, of the verb–object pairs that no training step has (`None` without any).
 
     Raises:
-        ValueError: There are no steps to imagine or no training steps.
+        ValueError: There are no steps to imagine or no training steps, or a clip has several visual ids.
     """
+    if (each := len(visual_code_sizes(processor.tokenizer))) > 1:
+        raise ValueError(
+            f"Strips are scored by the steps that each visual id belongs to, and a clip has {each}, which tell that "
+            "only together; score a codebook with one visual id a clip."
+        )
     for name, some in (("to imagine", steps), ("of training videos", train_steps)):
         if not some:
             raise ValueError(f"There are 0 steps {name} with words and clips; allowed is at least 1.")

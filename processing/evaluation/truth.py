@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from ..training_data.segments import clips_between
+from ..training_data.segments import ids_between
 
 ASKED = ("verb", "object")
 TIMES = ("start", "end")
@@ -82,9 +82,9 @@ def step_segments(rows: Iterable[Mapping], truth: Mapping[str, Sequence[Mapping]
     for row in rows:
         for number, step in enumerate(truth.get(row["video_id"], ()), start=1):
             _check_times(row, number, step)
-            first, last = clips_between(step["start"], step["end"], row["clip_seconds"], len(row["visual_ids"]))
             step = {name: step[name] for name in (*ASKED, *TIMES)}
-            segments.append({"video_id": row["video_id"], "visual_ids": list(row["visual_ids"][first:last]), **step})
+            shown = ids_between(row, step["start"], step["end"])
+            segments.append({"video_id": row["video_id"], "visual_ids": shown, **step})
     return segments
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ..codes_videobert import num_clips
 from ..training_data import row_segments
 
 # A moment without speech is so many clips, unless somebody wants it otherwise.
@@ -26,7 +27,7 @@ def row_moments(row: Mapping, trailing_seconds: float = 0.0, silent_clips: int =
         `list[dict]`: `video_id`, `start` and `end` (seconds, inside the video), `text` (`""` in silence),
         `visual_ids` and `clip_seconds`. What shows no clip is no moment.
     """
-    length = len(row["visual_ids"]) * row["clip_seconds"]
+    length = num_clips(row) * row["clip_seconds"]
     return [
         {
             "video_id": segment.video_id,

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from ..forecasting_videobert import HORIZONS
-from ..sequence_videobert import IGNORED, sequence_ids
+from ..sequence_videobert import IGNORED, sequence_ids, visual_code_sizes
 
 LAYOUTS = ("padded", "packed", "flat")
 
@@ -52,7 +52,11 @@ class VideoBertDataCollator:
 
     The cloze hardly ever hides all that comes last, so who is to forecast must be asked for it: of the examples that
     show video alone a share `future_probability` also hides its last clips, 1 to `max(HORIZONS)` of them, all as
-    `[MASK]`. An example with `future`, as of [`FutureDataset`], hides its last so many visual tokens in this way.
+    `[MASK]`. An example with `future`, as of [`FutureDataset`], hides its last so many clips in this way.
+
+    Where a clip has several visual tokens, its codes, it is drawn as a whole, and hidden from one of them on: a code
+    is named from those before it, as in a forecast, and never from finer ones behind it, which would give it away. Of
+    the clips to come one may show its first codes. What takes the place of a code at random is one of the same kind.
 
     The masking of an example comes from its own `seed`, so that it depends on no worker and no neighbour in the batch.
 
@@ -106,6 +110,9 @@ class VideoBertDataCollator:
         self.special_ids = np.unique([*tokenizer.all_special_ids, known["join_id"]])
         self.visual_ids = np.arange(known["visual_token_offset"], len(tokenizer))
         words = [word for token, word in tokenizer.get_vocab().items() if not token.startswith("[unused")]
+        self.code_sizes = np.array(visual_code_sizes(tokenizer))
+        self.codes = len(self.code_sizes)
+        self.first_ids = self.visual_ids[0] + np.cumsum([0, *self.code_sizes[:-1]])
         self.word_ids = np.setdiff1d([word for word in words if word < self.visual_ids[0]], self.special_ids)
         self.probabilities = np.array([language_probability, vision_probability])
         self.joint_cloze, self.pad_to_multiple_of, self.layout = joint_cloze, pad_to_multiple_of, layout
@@ -173,15 +180,19 @@ class VideoBertDataCollator:
         rng = np.random.default_rng(np.random.SeedSequence(example["seed"], spawn_key=(1,)))
         allowed = ~np.isin(original, self.special_ids)
         predicted = allowed & (rng.random(len(original)) < self.probabilities[vision])
+        code = np.searchsorted(self.first_ids, original, side="right") - 1  # of words -1
+        if self.codes > 1:
+            self._hide_from_one_code_on(predicted, np.flatnonzero(vision), example["seed"])
         coming = self._draw_future(example, allowed)
         predicted |= coming
         if allowed.any() and not predicted.any():
-            predicted[rng.choice(np.flatnonzero(allowed))] = True
+            place = rng.choice(np.flatnonzero(allowed))
+            predicted[place : place + (self.codes - code[place] if vision[place] else 1)] = True
 
         kind = rng.random(len(original))
-        random_ids = np.where(
-            vision == 1, rng.choice(self.visual_ids, len(original)), rng.choice(self.word_ids, len(original))
-        )
+        visual = rng.choice(self.visual_ids, len(original)) - self.visual_ids[0]
+        visual = self.first_ids[code] + visual % self.code_sizes[code]
+        random_ids = np.where(vision == 1, visual, rng.choice(self.word_ids, len(original)))
         masked = np.where(predicted & ((kind < 0.8) | coming), self.mask_id, original)
         masked = np.where(predicted & (kind >= 0.9) & ~coming, random_ids, masked)
         labels = np.where(predicted, original, IGNORED)
@@ -191,15 +202,26 @@ class VideoBertDataCollator:
             labels[:] = IGNORED
         return masked, labels
 
+    def _hide_from_one_code_on(self, predicted: np.ndarray, places: np.ndarray, seed: tuple) -> None:
+        """Of clips whose first code was drawn those codes are predicted that stand behind a random place in it."""
+        clips = places.reshape(-1, self.codes)
+        rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(3,)))
+        first = rng.integers(self.codes, size=(len(clips), 1))
+        predicted[clips] = predicted[clips[:, :1]] & (np.arange(self.codes) >= first)
+
     def _draw_future(self, example: Mapping, allowed: np.ndarray) -> np.ndarray:
         """Which visual tokens come last and are hidden all together: (L,), none where the cloze alone is asked."""
         places, future = np.flatnonzero(allowed), example.get("future", 0)
-        if "future" not in example and self.future_probability and len(places) > 1:
+        if "future" not in example and self.future_probability and len(places) > self.codes:
             # A branch of its own, too: without the option every mask is what it was before there was one.
             rng = np.random.default_rng(np.random.SeedSequence(example["seed"], spawn_key=(2,)))
             only_video = all(example["token_type_ids"][place] for place in places)
             if only_video and rng.random() < self.future_probability:
-                future = int(rng.integers(1, min(max(HORIZONS), len(places) - 1) + 1))
-        coming = np.zeros(len(allowed), dtype=bool)
-        coming[places[len(places) - future :]] = True
+                future = int(rng.integers(1, min(max(HORIZONS), len(places) // self.codes - 1) + 1))
+        coming, first = np.zeros(len(allowed), dtype=bool), len(places) - future * self.codes
+        coming[places[first:]] = True
+        if self.codes > 1 and future:
+            rng = np.random.default_rng(np.random.SeedSequence(example["seed"], spawn_key=(4,)))
+            first += self.codes * int(rng.integers(future))
+            coming[places[first : first + int(rng.integers(self.codes))]] = False
         return coming

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
+from ..codes_videobert import ids_of_clips, tokens_per_clip
 from ..sequence_videobert import IGNORED, joint_sequence, sequence_ids
 from .pairs import AlignmentPairs, FalseVideos
 from .segments import Span, row_spans, span_texts
@@ -23,9 +24,9 @@ class SegmentDataset(Dataset):
     """Training examples, drawn from the segments of the rows anew in each epoch (paper, sections 3.2, 3.3 and 4.1).
 
     An example starts at its segment and is joined with up to `max_joined − 1` sentences that follow it without a long
-    pause, as long as `max_length` holds them all (the clips between them come along). Its visual tokens are subsampled
-    by a random step of 1 to `max_step`; a step that would leave fewer than `min_visual_tokens` is not drawn, so that
-    short segments stay whole. Then one of three regimes shows the words, the visual tokens, or both.
+    pause, as long as `max_length` holds them all (the clips between them come along). Its clips are subsampled by a
+    random step of 1 to `max_step`; a step that would leave fewer than `min_visual_tokens` is not drawn, so that short
+    segments stay whole. Then one of three regimes shows the words, the visual tokens, or both.
 
     Video-text examples ask the cloze or, by `pairs.share`, alignment: then an item holds the text with its true and
     with a false video, see [`AlignmentPairs`]. Where no false video is found, the example asks the cloze.
@@ -49,7 +50,7 @@ class SegmentDataset(Dataset):
         max_step (`int`, *optional*, defaults to 5):
             Largest subsampling step.
         min_visual_tokens (`int`, *optional*, defaults to 4):
-            What subsampling leaves at least, where there were as many.
+            Clips that subsampling leaves at least, where there were as many.
         trailing_seconds (`float`, *optional*, defaults to 0.0):
             See [`row_spans`].
         silence_tokens (`int`, *optional*, defaults to 16):
@@ -167,7 +168,7 @@ class SegmentDataset(Dataset):
         text_ids = self._text_ids(self._shown_text(texts, seed))
         clips = range(spans[0].first_clip, max(span.last_clip for span in spans))
         thin = self._draw_step(len(clips), rng)
-        visual_ids = row["visual_ids"][clips.start : clips.stop][thin]
+        visual_ids = ids_of_clips(row, clips[thin])
         regime = self._draw_regime(bool(text_ids), bool(visual_ids), rng)
         if regime == "video_text" and self._asks_alignment and rng.random() < self.pairs.share:
             said = {text.lower() for text in texts}
@@ -205,9 +206,11 @@ class SegmentDataset(Dataset):
         if joined[0].sentence < 0:
             return joined
         words = len(self._text_ids(span_texts(row, joined)[0]))
+        each = tokens_per_clip(row)
         for span in spans[1:wanted]:
             words += len(self._text_ids(span_texts(row, [span])[0])) if span.sentence >= 0 else 0
-            if span.sentence < 0 or words + span.last_clip - joined[0].first_clip > self.max_length - 3:
+            vision = each * (span.last_clip - joined[0].first_clip)
+            if span.sentence < 0 or words + vision > self.max_length - 3:
                 break
             joined.append(span)
         return joined

@@ -9,7 +9,7 @@ import torch
 from torch.utils.data import Dataset
 
 from ..forecasting_videobert import HORIZONS, forecast_sequence
-from ..sequence_videobert import IGNORED, sequence_ids
+from ..sequence_videobert import IGNORED, sequence_ids, visual_code_sizes
 
 
 class FutureDataset(Dataset):
@@ -34,8 +34,9 @@ class FutureDataset(Dataset):
 
     def __init__(self, rows: Sequence[Mapping], tokenizer, max_length: int | None = None, seed: int = 0):
         self.tokenizer, self.max_length, self.seed = tokenizer, max_length, seed
-        self._ids = [list(row["visual_ids"]) for row in rows]
-        self._places = [(number, cut) for number, ids in enumerate(self._ids) for cut in range(1, len(ids))]
+        self._ids, self._each = [list(row["visual_ids"]) for row in rows], len(visual_code_sizes(tokenizer))
+        clips = [len(ids) // self._each for ids in self._ids]
+        self._places = [(number, cut) for number, count in enumerate(clips) for cut in range(1, count)]
         if not self._places:
             raise ValueError(
                 f"None of the {len(self._ids)} rows has 2 clips or more; a forecast is learned from those."
@@ -59,10 +60,10 @@ class FutureDataset(Dataset):
         """
         index = range(len(self))[index]
         number, cut = self._places[index]
-        asked = max(HORIZONS)
-        input_ids, types = forecast_sequence(self._ids[number][:cut], asked, self.tokenizer, self.max_length)
-        coming = self._offset + np.array(self._ids[number][cut : cut + asked])
-        first = len(input_ids) - 1 - asked
+        asked, ids, each = max(HORIZONS), self._ids[number], self._each
+        input_ids, types = forecast_sequence(ids[: cut * each], asked, self.tokenizer, self.max_length)
+        coming = self._offset + np.array(ids[cut * each : (cut + asked) * each])
+        first = len(input_ids) - 1 - asked * each
         input_ids[first : first + len(coming)] = coming.tolist()
-        shown = {"input_ids": input_ids, "token_type_ids": types, "future": len(coming)}
+        shown = {"input_ids": input_ids, "token_type_ids": types, "future": len(coming) // each}
         return [{**shown, "alignment_label": IGNORED, "masked": True, "seed": (self.seed, int(self._epoch), index)}]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..codes_videobert import ids_of_clips, num_clips
 from .segments import row_spans, span_texts
 
 # Speech and picture are only loosely aligned: within this distance the same video may still show what is being said.
@@ -83,8 +84,9 @@ class FalseVideos:
     def exist(self) -> bool:
         """Whether all rows together hold two places that differ."""
         videos = (self.rows[int(number)] for number in np.unique(self.places[:, 0]))
-        first = next(videos)["visual_ids"]
-        return len(first) > 2 * FAR_CLIPS or any(list(row["visual_ids"]) != list(first) for row in videos)
+        first = next(videos)
+        others = (list(row["visual_ids"]) != list(first["visual_ids"]) for row in videos)
+        return num_clips(first) > 2 * FAR_CLIPS or any(others)
 
     def draw(
         self, rng: np.random.Generator, row_number: int, clips: range, texts: set[str], thin: slice
@@ -101,12 +103,12 @@ class FalseVideos:
             texts (`set[str]`):
                 The sentences of the text, in lower case.
             thin (`slice`):
-                How the visual ids are subsampled.
+                How the clips are subsampled.
 
         Returns:
             `list[int]`: Subsampled like the true ones, or `None` if no draw finds a place.
         """
-        true_ids = list(self.rows[row_number]["visual_ids"][clips.start : clips.stop][thin])
+        true_ids = ids_of_clips(self.rows[row_number], clips[thin])
         share = self.pairs.same_video_share
         same = rng.random() < share
         # Where there is no far place in the same video another one must do, and the other way round.
@@ -136,12 +138,12 @@ class FalseVideos:
         number, position = place
         row = self.rows[number]
         span = row_spans(row, self.trailing_seconds, self.silence_tokens)[position]
-        begin = max(0, min(span.first_clip, len(row["visual_ids"]) - len(clips)))
-        end = min(begin + len(clips), len(row["visual_ids"]))
+        begin = max(0, min(span.first_clip, num_clips(row) - len(clips)))
+        end = min(begin + len(clips), num_clips(row))
         near = number == row_number and begin < clips.stop + FAR_CLIPS and end > clips.start - FAR_CLIPS
         if near or texts & {text.lower() for text in span_texts(row, [span])}:
             return None
-        return list(row["visual_ids"][begin:end][thin])
+        return ids_of_clips(row, range(begin, end)[thin])
 
 
 def likeness(ids: Sequence[int], others: Sequence[int]) -> float:

@@ -6,6 +6,8 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
+from ..codes_videobert import ids_of_clips, num_clips
+
 
 class Segment(NamedTuple):
     """A stretch of a row: `text` and `visual_ids` (either may be empty), `start` and `end` in seconds."""
@@ -27,7 +29,7 @@ class Span(NamedTuple):
     sentence: int
 
 
-def clips_between(start: float, end: float, clip_seconds: float, num_clips: int) -> tuple[int, int]:
+def clips_between(start: float, end: float, clip_seconds: float, count: int) -> tuple[int, int]:
     """The clips whose middle lies in `[start, end)`.
 
     Args:
@@ -37,15 +39,20 @@ def clips_between(start: float, end: float, clip_seconds: float, num_clips: int)
             Seconds.
         clip_seconds (`float`):
             Length of a clip, as the row says it.
-        num_clips (`int`):
+        count (`int`):
             How many clips the video has.
 
     Returns:
-        `tuple[int, int]`: `(first, last)`, so that `visual_ids[first:last]` are the clips; `first == last` if none.
+        `tuple[int, int]`: The first of them and the one behind the last; the same one if there are none.
     """
     first, last = (math.ceil(seconds / clip_seconds - 0.5) for seconds in (start, end))
-    first = min(max(first, 0), num_clips)
-    return first, min(max(last, first), num_clips)
+    first = min(max(first, 0), count)
+    return first, min(max(last, first), count)
+
+
+def ids_between(row: Mapping, start: float, end: float) -> list[int]:
+    """The visual ids of the clips of a row whose middle lies in `[start, end)`, seconds."""
+    return ids_of_clips(row, range(*clips_between(start, end, row["clip_seconds"], num_clips(row))))
 
 
 def row_spans(row: Mapping, trailing_seconds: float = 0.0, silence_tokens: int = 16) -> list[Span]:
@@ -62,12 +69,12 @@ def row_spans(row: Mapping, trailing_seconds: float = 0.0, silence_tokens: int =
             A sentence also gets the clips up to this many seconds after its end, spoken over or not, because
             instructors say and then do; neighbours then share clips. 0.0 is the paper's rule.
         silence_tokens (`int`, defaults to 16):
-            Visual tokens in a segment without speech.
+            Clips in a segment without speech.
 
     Returns:
         `list[Span]`: in the order of time; without `trailing_seconds` no clip is in two of them.
     """
-    num_clips, clip_seconds = len(row["visual_ids"]), row["clip_seconds"]
+    count, clip_seconds = num_clips(row), row["clip_seconds"]
     order = sorted(
         (number for number, sentence in enumerate(row["sentences"]) if sentence["text"].strip()),
         key=lambda number: row["sentences"][number]["start"],
@@ -77,13 +84,13 @@ def row_spans(row: Mapping, trailing_seconds: float = 0.0, silence_tokens: int =
     silent_from = 0
     for place, number in enumerate(order):
         end = min(row["sentences"][number]["end"], starts[place + 1]) + trailing_seconds
-        first, last = clips_between(starts[place], end, clip_seconds, num_clips)
+        first, last = clips_between(starts[place], end, clip_seconds, count)
         if first - silent_from >= silence_tokens:
             spans += _silent_spans(silent_from, first, silence_tokens, clip_seconds)
         spans.append(Span(starts[place], end, first, last, number))
         silent_from = max(silent_from, last)
-    if not order or num_clips - silent_from >= silence_tokens:
-        spans += _silent_spans(silent_from, num_clips, silence_tokens, clip_seconds)
+    if not order or count - silent_from >= silence_tokens:
+        spans += _silent_spans(silent_from, count, silence_tokens, clip_seconds)
     return spans
 
 
@@ -111,7 +118,7 @@ def row_segments(row: Mapping, trailing_seconds: float = 0.0, silence_tokens: in
         Segment(
             row["video_id"],
             row["sentences"][span.sentence]["text"].strip() if span.sentence >= 0 else "",
-            tuple(row["visual_ids"][span.first_clip : span.last_clip]),
+            tuple(ids_of_clips(row, range(span.first_clip, span.last_clip))),
             span.start,
             span.end,
         )

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
+from ...codes_videobert import Clip, join_clips, split_clips, tokens_per_clip
 from ..controls import other_videos
 from ..intervals import video_interval
 from ..phrases import phrase_scores
@@ -63,15 +64,15 @@ def localise_steps(
     known = np.array([tasks.index(task) for _, task in places])
     for number, (video_id, task) in enumerate(places):
         row, names = rows[video_id], phrases[task]
-        count, wanted = len(row["visual_ids"]), true[video_id, task]
-        shown = {"": row["visual_ids"]}
+        shown, wanted = {"": clips_of(row)}, true[video_id, task]
+        count = len(shown[""])
         if order is not None:
-            other = rows[places[order[number]][0]]["visual_ids"]
+            other = clips_of(rows[places[order[number]][0]])
             shown["_shuffled"] = [other[place * len(other) // count] for place in range(count)]
         prior = phrase_scores(model, processor, [[]], names)
         moments = {"_prior": spread_evenly(count, len(names))}
-        for condition, visual_ids in shown.items():
-            scores = phrase_scores(model, processor, windows(visual_ids), names, batch_size) - prior
+        for condition, seen in shown.items():
+            scores = phrase_scores(model, processor, windows(seen), names, batch_size) - prior
             moments[condition] = assign_in_order(scores - np.logaddexp.reduce(scores, axis=1, keepdims=True))
         all_of[number] = len(wanted)
         for condition, clips in moments.items():
@@ -102,10 +103,15 @@ def mean_of_tasks(found: np.ndarray, all_of: np.ndarray, tasks: np.ndarray):
     return recall
 
 
-def windows(visual_ids: Sequence[int]) -> list[list[int]]:
-    """The clips around each clip."""
+def clips_of(row: Mapping) -> list[Clip]:
+    """The clips of a row, one after the other."""
+    return split_clips(row["visual_ids"], tokens_per_clip(row))
+
+
+def windows(clips: Sequence[Clip]) -> list[list[int]]:
+    """The visual ids of the clips around each clip."""
     half = WINDOW // 2
-    return [list(visual_ids[max(0, place - half) : place + half + 1]) for place in range(len(visual_ids))]
+    return [join_clips(clips[max(0, place - half) : place + half + 1]) for place in range(len(clips))]
 
 
 def spread_evenly(count: int, steps: int) -> np.ndarray:

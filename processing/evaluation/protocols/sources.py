@@ -13,10 +13,11 @@ from pathlib import Path
 import datasets
 import pyarrow.parquet as pq
 
+from ...codes_videobert import join_clips, split_clips, tokens_per_clip
 from ...corpus import build_corpus, build_feature_corpus, check_rows, find_features, find_videos, read_rows
 from ...corpus.stills import INDEX, encode_stills, find_stills
 from ...corpus.videos import VIDEO_ENDINGS
-from ...training_data.segments import clips_between
+from ...training_data.segments import ids_between
 from .steps import video_ids_of
 
 YOUTUBE_ID = 11  # characters
@@ -150,8 +151,7 @@ def steps_of_rows(rows: Iterable[Mapping], steps: Iterable[Mapping]) -> list[dic
     rows, segments = {row["video_id"]: row for row in rows if len(row["visual_ids"])}, []
     for step in steps:
         if (row := rows.get(step["video_id"])) is not None:
-            first, last = clips_between(step["start"], step["end"], row["clip_seconds"], len(row["visual_ids"]))
-            segments.append({**step, "visual_ids": list(row["visual_ids"][first:last])})
+            segments.append({**step, "visual_ids": ids_between(row, step["start"], step["end"])})
     return segments
 
 
@@ -165,7 +165,8 @@ def steps_of_stills(rows: Iterable[Mapping], stills: Mapping, steps: Iterable[Ma
         middles = [(still.start + still.end) / 2 for still in stills[step["video_id"]]]
         inside = [step["start"] <= middle < step["end"] for middle in middles]
         if any(inside):
-            ids = [one for one, shown in zip(row["visual_ids"], inside, strict=True) if shown]
+            clips = split_clips(row["visual_ids"], tokens_per_clip(row))
+            ids = join_clips(one for one, shown in zip(clips, inside, strict=True) if shown)
             segments.append({**step, "visual_ids": ids})
     return segments
 
