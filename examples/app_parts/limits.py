@@ -23,9 +23,14 @@ class RateLimit:
             What is taken, for the sentence that refuses it.
         clock (`Callable[[], float]`, *optional*, defaults to `time.monotonic`):
             Tells the time in seconds.
+
+    Raises:
+        ValueError: Nobody could have any.
     """
 
     def __init__(self, most: int, seconds: float, things: str, clock: Callable[[], float] = time.monotonic):
+        if most < 1:
+            raise ValueError(f"{most} {things} in {spoken(seconds)} cannot be the limit; allowed is 1 or more.")
         self.most, self.seconds, self.things = most, seconds, things
         self._clock, self._lock, self._taken = clock, threading.Lock(), defaultdict(deque)
 

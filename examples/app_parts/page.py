@@ -64,8 +64,8 @@ def build_page(desk: Desk, limits: dict, workers: int) -> gr.Blocks:
                 taken = sample_buttons(desk)
                 gr.Markdown(LIMITS.format(**limits), elem_id="limits")
                 with gr.Row():
-                    again = gr.Button("Look at it again", size="sm")
-                    stop = gr.Button("Stop", variant="stop", size="sm")
+                    again = gr.Button("Look at it again", size="sm", min_width=120)
+                    stop = gr.Button("Stop", variant="stop", size="sm", min_width=120)
         timeline = gr.HTML(EMPTY, elem_id="timeline", min_height=80)
         with gr.Tabs():
             with gr.Tab("Fill in"):
@@ -80,8 +80,8 @@ def build_page(desk: Desk, limits: dict, workers: int) -> gr.Blocks:
         watching = {"concurrency_id": "videos", "concurrency_limit": workers, "show_progress_on": timeline}
         first = video.upload(desk.forget, None, shown, queue=False, **HIDDEN)
         looks = [
-            first.then(desk.look, video, shown, **watching, **HIDDEN),
             again.click(desk.look, video, shown, api_name="look", **watching),
+            first.then(desk.look, video, shown, **watching, **HIDDEN),
         ]
         for name, button in taken.items():
             button.click(partial(desk.take, name), None, [video, *shown], show_progress_on=timeline, **HIDDEN)
@@ -107,8 +107,8 @@ def ask_to_fill(desk: Desk, seen: gr.State) -> tuple[gr.Dropdown, gr.Dropdown]:
     """Which part of the video, and which other one."""
     text = gr.Textbox(TEMPLATE, label="A sentence with [MASK] for each word to be filled in", max_length=300)
     with gr.Row():
-        part = gr.Dropdown([], label="Shown with it: a part of the video", type="value")
-        others = gr.Dropdown(list(desk.samples), label="To compare: another video", type="value")
+        part = gr.Dropdown([], label="Shown with it: a part of the video", min_width=260)
+        others = gr.Dropdown(list(desk.samples), label="To compare: another video", min_width=260)
     button = gr.Button("Fill in", variant="primary")
     answer = gr.HTML(elem_id="filled")
     gr.on([button.click, text.submit], desk.fill, [seen, text, part, others], answer, api_name="fill", **QUESTION)
