@@ -1,5 +1,9 @@
-"""One page of a tiny model and one browser for all tests of the page."""
+"""One page of a tiny model and one browser for all tests of the page.
 
+They are skipped where Gradio, Playwright or Chromium is missing: nothing of these is imported before a test asks for it.
+"""
+
+import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,15 +12,9 @@ import pytest
 from support.saved_videobert import save_videobert
 from support.tiny_processor import make_video
 
-pytest.importorskip("gradio", reason='the page is not installed (pip install -e ".[app]")')
-sync_api = pytest.importorskip("playwright.sync_api", reason='no browser is driven (pip install -e ".[app-test]")')
-
-from app_parts.serving import PageOptions, serve_page  # noqa: E402
-
-sync_api.expect.set_options(timeout=90_000)  # of a machine that is busy
-
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-CLIPS = {"first.mp4": 4.6, "second.mp4": 6.0, "long.mp4": 100.0, "too_long.mp4": 130.0}  # seconds
+MILLISECONDS = 90_000  # until something is seen, on a machine that is busy
+SECONDS = {"first.mp4": 4.6, "second.mp4": 6.0, "long.mp4": 100.0, "too_long.mp4": 130.0}
 
 
 @dataclass
@@ -59,7 +57,7 @@ def page_folder(tmp_path_factory, tiny_text_model, tiny_backbone):
 def videos(tmp_path_factory):
     """Silent videos of some lengths, one that is none, and one that is too large."""
     folder = tmp_path_factory.mktemp("given")
-    for name, seconds in CLIPS.items():
+    for name, seconds in SECONDS.items():
         size = "640x480" if name == "long.mp4" else "64x48"
         make_video(folder / name, f"testsrc=s={size}:r=5:d={seconds}")
     (folder / "text.mp4").write_text("this is no video")
@@ -70,7 +68,7 @@ def videos(tmp_path_factory):
 @pytest.fixture(scope="session")
 def served(page_folder, videos):
     """The page, open."""
-    import os
+    from app_parts.serving import PageOptions, serve_page
 
     options = PageOptions(page_folder, max_minutes=2, max_megabytes=2)
     with serve_page(options) as address:
@@ -80,10 +78,13 @@ def served(page_folder, videos):
 @pytest.fixture(scope="session")
 def chromium():
     """The system's Chromium, without a window."""
+    from playwright.sync_api import expect, sync_playwright
+
     path = next(filter(None, map(shutil.which, BROWSERS)), None)
     if path is None:
         pytest.skip("no Chromium is installed (sh examples/app_parts/install_chromium.sh)")
-    with sync_api.sync_playwright() as playwright:
+    expect.set_options(timeout=MILLISECONDS)
+    with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
         yield browser
         browser.close()
@@ -96,7 +97,7 @@ def visit(chromium, served):
 
     def open_page(**options):
         context = chromium.new_context(**options)
-        context.set_default_timeout(90_000)
+        context.set_default_timeout(MILLISECONDS)
         contexts.append(context)
         page = context.new_page()
         page.asked, page.told = [], []
