@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import threading
 from pathlib import Path
 
@@ -59,6 +60,7 @@ def parse_arguments() -> PageOptions:
 
 
 def main() -> None:
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ended so, too, it leaves no video behind
     with serve_page(parse_arguments()) as address:
         print(f"The page is at {address}", flush=True)
         threading.Event().wait()

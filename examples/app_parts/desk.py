@@ -138,8 +138,8 @@ class Desk:
             shutil.rmtree(Path(path).parent, ignore_errors=True)  # a folder of its own, named by what the file holds
 
     def _sample_of(self, path: str) -> Sample | None:
-        """The sample that the player shows: of these the page keeps copies, which have the same name."""
-        return next((one for one in self.samples.values() if same_file(Path(path), one.path)), None)
+        """The sample that the player shows, if it does."""
+        return next((one for one in self.samples.values() if one.path == Path(path)), None)
 
     def _show(self, seen: Seen):
         parts = [(part_name(one), number) for number, one in enumerate(self.answers.moments(seen.row))]
@@ -229,8 +229,3 @@ def part_name(moment: Mapping) -> str:
     """A moment in a list."""
     said = f"“{moment['text']}”" if moment["text"] else "nobody speaks"
     return f"{moment['start']:.1f}–{moment['end']:.1f} s: {said}"
-
-
-def same_file(one: Path, other: Path) -> bool:
-    """Whether two files hold the same; a copy keeps its name."""
-    return one.name == other.name and one.is_file() and one.read_bytes() == other.read_bytes()

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import gradio as gr
 from starlette.middleware import Middleware
 from transformers import AutoModelForSeq2SeqLM
 
@@ -129,12 +130,12 @@ def serve_page(options: PageOptions) -> Iterator[str]:
                 RateLimit(options.videos_an_hour, 3600, "videos"),
                 RateLimit(options.questions_a_minute, 60, "questions"),
             )
-            yield from launch(desk, options, folder)
+            yield from launch(desk, options)
         finally:
             watcher.close()
 
 
-def launch(desk: Desk, options: PageOptions, folder: str) -> Iterator[str]:
+def launch(desk: Desk, options: PageOptions) -> Iterator[str]:
     """Opens the page, yields its address, and closes it."""
     limits = {
         "minutes": options.max_minutes,
@@ -151,7 +152,6 @@ def launch(desk: Desk, options: PageOptions, folder: str) -> Iterator[str]:
         quiet=True,
         max_file_size=int(options.max_megabytes * 1_000_000),
         state_session_capacity=1000,
-        allowed_paths=[f"{folder}/samples"],
         app_kwargs={"middleware": [Middleware(OwnHeaders)]},
         footer_links=[],
         run_history=False,
@@ -187,6 +187,7 @@ def watch_samples(folder: Path | None, watcher: Watcher, copies: Path) -> dict[s
     """
     samples = {}
     copies.mkdir(parents=True)
+    gr.set_static_paths([copies])  # shown from where they lie: what the page copies is deleted after an hour
     for name, path in list((find_videos(folder) if folder else {}).items())[:MAX_SAMPLES]:
         print(f"Watching the sample {name} …", flush=True)
         copy = copies / path.name

@@ -1,6 +1,6 @@
 """One page of a tiny model and one browser for all tests of the page.
 
-They are skipped where Gradio, Playwright or Chromium is missing: nothing of these is imported before a test asks for it.
+They are skipped where Gradio, Playwright or Chromium is missing: none is imported before a test asks for it.
 """
 
 import os
