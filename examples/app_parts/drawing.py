@@ -30,12 +30,14 @@ def timeline(seen: Seen, token_picture: TokenPicture) -> str:
         f'<span class="vb-when">{step * number:.1f} s</span></button></li>'
         for number, visual_id in enumerate(seen.visual_ids)
     )
-    name = escape(seen.name)
+    name, said = escape(seen.name), "".join(sentences(row["sentences"], step))
+    if said:
+        said = f'<ol class="vb-said" aria-label="Sentences">{said}</ol>'
     return (
         f'<section class="vb-timeline" aria-label="Timeline of {name}">{notes(seen)}'
         f'<div class="vb-scroll" role="region" tabindex="0" aria-label="Clips and sentences in the order of time">'
         f'<ol class="vb-clips" aria-label="Clips">{clips}</ol>'
-        f'<ol class="vb-said" aria-label="Sentences">{"".join(sentences(row["sentences"], step))}</ol></div></section>'
+        f"{said}</div></section>"
     )
 
 

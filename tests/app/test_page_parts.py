@@ -62,6 +62,7 @@ def test_a_timeline_tells_when_everything_is():
     assert "4.5 s, 3 clips of 1.5 s as 2 different visual tokens, 2 sentences" in html
     # The first one has its lane for itself until 3 clips after its end: 1.2 s of 5.7.
     assert "--start: 0.200; --room: 3.800; --lane: 0; --spoken: 21%" in html
+    assert "vb-said" not in drawing.timeline(seen_video(sentences=[]), {}.get)
 
 
 def test_nothing_of_a_video_or_a_model_becomes_html():
