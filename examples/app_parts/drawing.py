@@ -46,7 +46,7 @@ def notes(seen: Seen) -> str:
     row, count = seen.row, len(seen.visual_ids)
     kinds = len(set(seen.visual_ids))
     told = [
-        f"<strong>{escape(seen.name)}</strong>: {row['duration']:.1f} s, {count} clips of {seen.clip_seconds:g} s as "
+        f"<strong>{escape(seen.name)}</strong>: {row['duration'] or 0:.1f} s, {count} clips of {seen.clip_seconds:g} s as "
         f"{kinds} different visual tokens, {len(row['sentences'])} sentences."
     ]
     told += [escape(row[kind]) for kind in ("error", "notes") if row[kind]]
