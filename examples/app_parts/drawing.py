@@ -44,9 +44,9 @@ def timeline(seen: Seen, token_picture: TokenPicture) -> str:
 def notes(seen: Seen) -> str:
     """How much was seen and heard, and what was wrong."""
     row, count = seen.row, len(seen.visual_ids)
-    kinds = len(set(seen.visual_ids))
+    kinds, seconds = len(set(seen.visual_ids)), row["duration"] or 0
     told = [
-        f"<strong>{escape(seen.name)}</strong>: {row['duration'] or 0:.1f} s, {count} clips of {seen.clip_seconds:g} s as "
+        f"<strong>{escape(seen.name)}</strong>: {seconds:.1f} s, {count} clips of {seen.clip_seconds:g} s as "
         f"{kinds} different visual tokens, {len(row['sentences'])} sentences."
     ]
     told += [escape(row[kind]) for kind in ("error", "notes") if row[kind]]
