@@ -21,7 +21,10 @@ def text_tokenizer():
 @pytest.fixture(scope="session")
 def tiny_backbone(tmp_path_factory):
     """A video network of transformers with random weights, a few milliseconds a clip."""
-    folder = tmp_path_factory.mktemp("backbone")
+    return save_tiny_backbone(tmp_path_factory.mktemp("backbone"))
+
+
+def save_tiny_backbone(folder):
     torch.manual_seed(0)
     config = VideoMAEConfig(
         image_size=32,
@@ -39,7 +42,10 @@ def tiny_backbone(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def tiny_text_model(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("text_model")
+    return save_tiny_text_model(tmp_path_factory.mktemp("text_model"))
+
+
+def save_tiny_text_model(folder):
     text_tokenizer().save_pretrained(folder)
     (folder / "config.json").write_text('{"model_type": "bert"}')
     return str(folder)
