@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 import numpy as np
@@ -43,6 +43,24 @@ class Piece:
                 return start + seconds
             seconds -= end - start
         return self.stretches[-1][1]
+
+
+@dataclass
+class Heard:
+    """What an engine heard in one piece.
+
+    Args:
+        chunks (`list[dict]`, *optional*):
+            Words or segments, `{"text", "timestamp": (start, end)}` in seconds within the piece.
+        tokens (`list`, *optional*):
+            What it chose one after the other: parts of words, or words.
+        log_probabilities (`list[float]`, *optional*):
+            How probable each of them was.
+    """
+
+    chunks: list = field(default_factory=list)
+    tokens: list = field(default_factory=list)
+    log_probabilities: list = field(default_factory=list)
 
 
 def load_voice_detector() -> Callable:
