@@ -31,12 +31,12 @@ from .pieces_videobert import (
     Heard,
     Piece,
     cut_pieces,
-    load_voice_detector,
     make_piece,
     place_words,
 )
 from .sentences_videobert import drop_loops, make_sentences
 from .sound_videobert import SAMPLE_RATE
+from .voice_videobert import load_voice_detector
 
 SPEECH_TASKS = ("transcribe", "translate")
 # The most tokens that 30 seconds of English can have; a loop of invented words ends there. Other scripts take many
