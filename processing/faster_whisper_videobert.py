@@ -101,8 +101,6 @@ class TogetherWhisper:
             Whose network hears.
         batch_size (`int`):
             Pieces that are heard at once.
-        max_tokens (`int`, *optional*):
-            The most tokens of a window; by default the checkpoint's own bound.
         language (`str`, *optional*):
             Code of what is spoken; by default a multilingual checkpoint finds out, for each piece.
         task (`str`, *optional*, defaults to `"transcribe"`):
@@ -113,13 +111,11 @@ class TogetherWhisper:
         self,
         model: object,
         batch_size: int,
-        max_tokens: int | None = None,
         language: str | None = None,
         task: str = "transcribe",
     ):
         library = import_library()
         self.model, self.batch_size = model, batch_size
-        self.max_tokens = max_tokens or model.max_length
         multilingual = model.model.is_multilingual
         self.language = language if multilingual else "en"
         make_tokenizer = library.tokenizer.Tokenizer
@@ -144,11 +140,13 @@ class TogetherWhisper:
         windows, lengths = self._stack_windows(pieces)
         encoded = self.model.encode(windows)
         self._find_languages(pieces, encoded)
+        # CTranslate2 leaves half of the length to what is said. That is as much as half a minute holds; a lower bound
+        # breaks off fast speech.
         results = self.model.model.generate(
             encoded,
             [piece.tokenizer.sot_sequence for piece in pieces],
             beam_size=1,
-            max_length=self.max_tokens,
+            max_length=self.model.max_length,
             return_scores=True,
             return_no_speech_prob=True,
         )

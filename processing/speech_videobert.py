@@ -385,12 +385,9 @@ def without_library_notes() -> Iterator[None]:
 
 
 def faster_whisper_engine(recognizer: SpeechRecognizer) -> Callable:
-    """Hears through faster-whisper, with the same pieces, one beam and the same bound."""
+    """Hears through faster-whisper, with the same pieces and one beam; its bound is about the same."""
     model = load_whisper(recognizer.asr_model, recognizer.device, recognizer.dtype)
-    multilingual = model.model.is_multilingual
-    options = _language_options(recognizer, multilingual)
-    max_tokens = None if multilingual else MAX_TOKENS
-    return TogetherWhisper(model, recognizer.batch_size, max_tokens, **options)
+    return TogetherWhisper(model, recognizer.batch_size, **_language_options(recognizer, model.model.is_multilingual))
 
 
 SPEECH_ENGINES = {"transformers": transformers_engine, "faster-whisper": faster_whisper_engine}

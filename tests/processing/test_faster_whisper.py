@@ -53,7 +53,7 @@ def test_a_first_word_does_not_begin_in_the_pause_before_it():
 
 
 class StandIn:
-    """Stands for a multilingual `WhisperModel`. A sound has one value a second, the first of a window tells what is
+    """Stands for a multilingual `WhisperModel`, A sound has one value a second, the first of a window tells what is
     heard there: its tokens in `script`, its language in `languages`. A word lasts a second."""
 
     frames_per_second, time_precision, max_length = 100, 0.02, 448
@@ -73,6 +73,7 @@ class StandIn:
 
     def generate(self, encoded, prompts, **options):
         self.prompts += prompts
+        self.options = options
         return [SimpleNamespace(sequences_ids=[self.script[i]], scores=[-0.1], no_speech_prob=0.0) for i in encoded]
 
     def find_alignment(self, tokenizer, texts, encoded, lengths):
@@ -124,6 +125,13 @@ def test_what_a_window_leaves_unheard_is_heard_in_the_next_round(hear):
 def test_a_given_language_is_not_looked_for(hear):
     heard, model = hear([[2]], {2: [TIME, 7, TIME + 50]}, {}, batch_size=2, language="de", task="translate")
     assert heard == [[(" de7", 0, 1)]] and model.prompts == [["translate", "de"]]
+
+
+def test_fast_speech_is_not_broken_off(hear):
+    """CTranslate2 halves the length that it is given: with 225 it broke off after 112 tokens, some 20 s of speech, and
+    the rest took another pass."""
+    _, model = hear([[2]], {2: [TIME, 7, TIME + 50]}, {2: "en"}, batch_size=1)
+    assert model.options["max_length"] == model.max_length
 
 
 def test_times_without_words_end_a_piece(hear):
