@@ -2,6 +2,7 @@
 
     python benchmarks/speech.py --json benchmarks/results/speech.json   # all parts, all peers
     python benchmarks/speech.py --parts real --json benchmarks/results/speech.json   # a part; the others stay
+    python benchmarks/speech.py --parts engines --repeats 2             # ours beside faster-whisper alone: minutes
     python benchmarks/speech.py --smoke                                 # toy sizes, some minutes: shows that it runs
 
 The truth: sentences of the kitchen, spoken by its narrator, laid out with a third of pauses and without any, which say
@@ -10,6 +11,11 @@ larger recogniser (Whisper base) heard, so that its errors count against all ali
 with one beam in its sequential long form (`plain`), in chunks of 30 s, as many at once as ours, with one beam
 (`chunked`) and with its own defaults of five beams (`chunked, 5 beams`); faster-whisper with one beam on its own
 (`faster-whisper`); and our ears on faster-whisper (`ours, faster-whisper`). Those that are not installed are left out.
+
+The part `engines` compares our ears on faster-whisper with faster-whisper alone, one beam each, both with the times of
+all words (and, for the table, with its own batches). `speed_vs_faster_whisper_with_pauses` and
+`speed_vs_faster_whisper_without_pauses` are its least seconds over ours, of runs in turn; `speed_vs_faster_whisper` is
+the smaller one.
 
 `wer`, `wer_pipeline`: word error rate of ours and of `plain`, the mean of kitchen and real speech (in each all errors
 over all words). `speed_with_pauses`, `speed_without_pauses`: seconds of `plain` over ours, medians of runs in turn.
@@ -22,142 +28,44 @@ two hours over one that hears ten minutes of the same mixture, mostly music, his
 
 import argparse
 import json
-import re
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-import wave
 from functools import cache, partial
 from importlib.util import find_spec
 from pathlib import Path
 
-import numpy as np
-import torch
 from transformers import pipeline
-from transformers.models.whisper.english_normalizer import EnglishTextNormalizer
 from transformers.utils import logging
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "examples"))
 
-from kitchen.generate import plan_video
-from kitchen.voice import PiperNarrator
+from hearing.engines import measure_engines, show_engines, speeds
+from hearing.measures import as_text, cut_times, errors_of, time_errors, words_near_cuts
+from hearing.sounds import lay_out, real_speech, sounds_without_speech, spoken_sentences, write_long_sound
 from kitchen.weights import weights_folder
 
 from processing.media_videobert import open_media
-from processing.pieces_videobert import cut_pieces
 from processing.sound_videobert import SAMPLE_RATE
 from processing.speech_videobert import SpeechRecognizer
 
-SHARED_MEDIA = Path(__file__).resolve().parents[2] / "shared" / "media"
-# Files of clear English speech, of which the reference can be trusted.
-REAL = (
-    "whisper__jfk.flac",
-    "torchcodec__nasa_13013.mp4",
-    "psychopy__jwpIntro.mp4",
-    "cognitive-services-speech-sdk__aboutSpeechSdk.wav",
-    "python-docs-samples__commercial_mono.wav",
-    "opencast__av.mov",
-    "mmaction2__test.avi",
-    "ST-LLM__cooking.mp4",
-    "auto-editor__example.mp4",
-    "python-docs-samples__googlework_short.mp4",
-)
 COMPARED = ("ours", "plain")
-NEAR_CUT = 2.0
-# Speech in the long sound: so much of each minute that ten minutes fill a batch of pieces.
-SPEECH_OF_A_MINUTE = 20.0
 KEYS = (
     "wer",
     "wer_pipeline",
     "speed_with_pauses",
     "speed_without_pauses",
+    "speed_vs_faster_whisper",
+    "speed_vs_faster_whisper_with_pauses",
+    "speed_vs_faster_whisper_without_pauses",
     "cut_recall",
     "words_on_no_speech",
     "time_error_median",
     "rss_ratio_2h_10min",
 )
-normalize = EnglishTextNormalizer({})
-
-
-# --- sounds whose truth is known -------------------------------------------------------------------------------------
-
-
-def spoken_sentences(videos):
-    """(text, waveform without the silence around it) of what the kitchen's narrator says in its videos."""
-    from torchaudio.functional import resample
-
-    narrator, spoken = PiperNarrator(weights_folder("piper-joe")), []
-    for index in range(videos):
-        _, sentences, track = plan_video(5, "train", index, narrator, chatter=0.5, shift=0.7)
-        track = resample(torch.from_numpy(track.astype(np.float32)), narrator.rate, SAMPLE_RATE).numpy()
-        for sentence in sentences:
-            sound = track[int(sentence.start * SAMPLE_RATE) : int(sentence.end * SAMPLE_RATE)]
-            loud = np.flatnonzero(np.abs(sound) > 0.01)
-            spoken.append((sentence.text, sound[loud[0] : loud[-1] + 1]))
-    return spoken
-
-
-def lay_out(spoken, pause_share, seed):
-    """One sound of all sentences in a random order: (waveform, [(text, start, end)]).
-
-    A breath of 0.1 to 0.35 s follows each; if pauses are wanted, a long one after every fifth makes up their share of
-    the whole, in which breaths do not count.
-    """
-    rng, parts, truth, place, paused = np.random.default_rng(seed), [], [], 0, 0
-    for count, number in enumerate(rng.permutation(len(spoken)), 1):
-        text, sound = spoken[number]
-        truth.append((text, place / SAMPLE_RATE, (place + len(sound)) / SAMPLE_RATE))
-        place += len(sound)
-        silence = int(rng.uniform(0.1, 0.35) * SAMPLE_RATE)
-        if count % 5 == 0 or count == len(spoken):
-            pause = int(pause_share / (1 - pause_share) * (place + silence - paused)) - paused
-            paused += pause
-            silence += pause
-        parts += [sound, np.zeros(silence)]
-        place += silence
-    waveform = np.concatenate(parts)
-    return (waveform + rng.normal(0, 0.0015, len(waveform))).astype(np.float32), truth
-
-
-def real_speech():
-    """(waveform, reference) by name, of the files beside the checkout."""
-    if not SHARED_MEDIA.is_dir():
-        return {}
-    manifest = json.loads((SHARED_MEDIA / "manifest.json").read_text(encoding="utf-8"))
-    references = {entry["file"]: entry["transcript_whisper_base"] for entry in manifest if entry["file"] in REAL}
-    sounds = {}
-    for name, reference in references.items():
-        with open_media(SHARED_MEDIA / name) as media:
-            sounds[name] = (media.read_speech()[0], reference)
-    return sounds
-
-
-def sounds_without_speech(seconds):
-    """Eight kinds of sound in which nobody speaks."""
-    rng, clock = np.random.default_rng(0), np.arange(int(seconds * SAMPLE_RATE)) / SAMPLE_RATE
-    notes = rng.choice([262, 294, 330, 392, 440, 523], int(seconds * 3) + 1).repeat(SAMPLE_RATE // 3 + 1)[: len(clock)]
-    phase = 2 * np.pi * np.cumsum(notes) / SAMPLE_RATE
-    plucked = sum(np.sin(k * phase) / k for k in range(1, 7)) * np.exp(-5 * (clock * 3 % 1) / 3)
-    chords = sum(np.sin(2 * np.pi * f * (1 + 0.003 * np.sin(5 * clock)) * clock) for f in (196, 247, 294, 392))
-    beat = rng.normal(0, 1, len(clock)) * np.exp(-30 * (clock * 2 % 1)) + np.sin(2 * np.pi * 60 * clock) * np.exp(
-        -12 * (clock * 2 % 1)
-    )
-    brown = np.cumsum(rng.normal(0, 1, len(clock)))
-    brown -= np.convolve(brown, np.ones(1600) / 1600, "same")
-    sounds = {
-        "silence": np.zeros(len(clock)),
-        "tone": 0.3 * np.sin(2 * np.pi * 440 * clock),
-        "mains hum": 0.3 * np.sin(2 * np.pi * 50 * clock) + 0.1 * np.sin(2 * np.pi * 150 * clock),
-        "white noise": rng.normal(0, 0.1, len(clock)),
-        "brown noise": 0.2 * brown / np.abs(brown).max(),
-        "sizzling": rng.normal(0, 0.2, len(clock)) * (1 + np.sin(2 * np.pi * 3 * clock)) / 2,
-        "plucked melody": 0.15 * plucked,
-        "chords and drum": 0.05 * chords + 0.2 * beat,
-    }
-    return {name: sound.astype(np.float32) for name, sound in sounds.items()}
 
 
 # --- recognisers: from a waveform to its words -----------------------------------------------------------------------
@@ -197,94 +105,6 @@ def build_recognizers():
     return ours, others | {"faster-whisper": faster}
 
 
-def as_text(sentences):
-    return " ".join(sentence["text"] for sentence in sentences)
-
-
-# --- measures --------------------------------------------------------------------------------------------------------
-
-
-def words_of(text):
-    """Words as all sides are compared by: lower case, no punctuation, "2" and "two" alike."""
-    return re.sub(r"[^\w' ]", " ", normalize(text)).split()
-
-
-def align(truth, heard):
-    """Word edit distance: (errors, for each true word the index of the heard word that equals it, or None)."""
-    costs = np.zeros((len(truth) + 1, len(heard) + 1), dtype=int)
-    costs[:, 0], costs[0] = np.arange(len(truth) + 1), np.arange(len(heard) + 1)
-    for i, word in enumerate(truth, 1):
-        for j, other in enumerate(heard, 1):
-            costs[i, j] = min(costs[i - 1, j] + 1, costs[i, j - 1] + 1, costs[i - 1, j - 1] + (word != other))
-    i, j, matches = len(truth), len(heard), [None] * len(truth)
-    while i and j:
-        if costs[i, j] == costs[i - 1, j - 1] + (truth[i - 1] != heard[j - 1]):
-            i, j = i - 1, j - 1
-            matches[i] = j if truth[i] == heard[j] else None
-        elif costs[i, j] == costs[i - 1, j] + 1:
-            i -= 1
-        else:
-            j -= 1
-    return int(costs[-1, -1]), matches
-
-
-def errors_of(pairs):
-    """(errors, true words) of (true text, heard text) pairs together."""
-    errors = [align(words_of(truth), words_of(heard))[0] for truth, heard in pairs]
-    return sum(errors), sum(len(words_of(truth)) for truth, _ in pairs)
-
-
-def timed_words(truth):
-    """The true words with their times, which they share by their characters within a sentence."""
-    words = []
-    for text, start, end in truth:
-        parts = words_of(text)
-        edges = np.cumsum([0] + [len(part) + 1 for part in parts])
-        words += [
-            (part, start + (end - start) * edge / edges[-1]) for part, edge in zip(parts, edges[:-1], strict=True)
-        ]
-    return words
-
-
-def cut_times(recognizer, waveform):
-    """Where pieces begin and end, in seconds: all cuts but those at the start and the end of the sound."""
-    pieces = cut_pieces(recognizer.find_speech(waveform), waveform)
-    edges = [edge for piece in pieces for edge in (piece[0][0], piece[-1][1])][1:-1]
-    return np.array(sorted(edges)) / SAMPLE_RATE
-
-
-def words_near_cuts(truth, cuts, ours, plain):
-    """How many true words lie near a cut, and how many of them each side hears."""
-    words = timed_words(truth)
-    near = [bool((np.abs(cuts - time) <= NEAR_CUT).any()) for _, time in words]
-    counts = {"words": sum(near)}
-    for name, text in (("ours", ours), ("plain", plain)):
-        matches = align([word for word, _ in words], words_of(text))[1]
-        counts[name] = sum(match is not None for match, close in zip(matches, near, strict=True) if close)
-    return counts
-
-
-def time_errors(truth, sentences):
-    """Seconds between the true and the heard start and end of sentences whose first and last word were heard so."""
-    true_words, true_edges = [], {}
-    for text, start, end in truth:
-        parts = words_of(text)
-        true_edges[len(true_words)], true_edges[len(true_words) + len(parts) - 1] = (0, start), (1, end)
-        true_words += parts
-    heard_words, heard_edges = [], {}
-    for sentence in sentences:
-        parts = words_of(sentence["text"])
-        if len(parts) > 1:
-            heard_edges[len(heard_words)] = (0, sentence["start"])
-            heard_edges[len(heard_words) + len(parts) - 1] = (1, sentence["end"])
-        heard_words += parts
-    errors = []
-    for place, match in enumerate(align(true_words, heard_words)[1]):
-        if place in true_edges and match in heard_edges and true_edges[place][0] == heard_edges[match][0]:
-            errors.append(abs(true_edges[place][1] - heard_edges[match][1]))
-    return errors
-
-
 def run_in_turn(recognizers, waveform, repeats):
     """What each hears, and its seconds in each round: the two that are compared in turn, then the others once."""
     texts, seconds = {}, {name: [] for name in recognizers}
@@ -298,25 +118,6 @@ def run_in_turn(recognizers, waveform, repeats):
 
 
 # --- memory ----------------------------------------------------------------------------------------------------------
-
-
-def write_long_sound(path, minutes, spoken):
-    """Minutes of music, hiss and silence in turn, each with a few seconds of speech."""
-    rng = np.random.default_rng(0)
-    backgrounds = [sounds_without_speech(60)[name] for name in ("plucked melody", "silence", "sizzling")]
-    with wave.open(str(path), "wb") as file:
-        file.setnchannels(1)
-        file.setsampwidth(2)
-        file.setframerate(SAMPLE_RATE)
-        for minute in range(minutes):
-            sound = backgrounds[minute % len(backgrounds)].copy() * 0.3
-            place = int(rng.uniform(5, 32) * SAMPLE_RATE)
-            limit = place + int(SPEECH_OF_A_MINUTE * SAMPLE_RATE)
-            while place < limit:
-                said = spoken[rng.integers(len(spoken))][1]
-                sound[place : place + len(said)] = said
-                place += len(said) + SAMPLE_RATE // 4
-            file.writeframes((sound.clip(-1, 1) * 32767).astype("<i2").tobytes())
 
 
 def peak_megabytes():
@@ -396,6 +197,14 @@ def measure_kitchen(options, spoken, pause_share):
     }
 
 
+def compare_engines(options, spoken):
+    """Our ears on faster-whisper beside faster-whisper alone."""
+    if find_spec("faster_whisper") is None:
+        print("faster-whisper is not installed (pip install -e '.[benchmarks]'); the engines are not compared")
+        return {}
+    return measure_engines(1 if options.smoke else options.repeats, spoken)
+
+
 def measure_real(options, spoken):
     """Words of real speech."""
     sounds = {} if options.smoke else real_speech()
@@ -437,6 +246,7 @@ def measure_memory(options, spoken):
 PARTS = {
     "with_pauses": partial(measure_kitchen, pause_share=1 / 3),
     "without_pauses": partial(measure_kitchen, pause_share=0.0),
+    "engines": compare_engines,
     "real": measure_real,
     "no_speech": measure_no_speech,
     "memory": measure_memory,
@@ -455,6 +265,8 @@ def summary(figures):
             rates = error_rates(figures)
             for key, name in (("wer", "ours"), ("wer_pipeline", "plain")):
                 found[key] = statistics.mean(kind[name] for kind in rates.values())
+    if figures.get("engines"):
+        found |= speeds(figures["engines"])
     if "no_speech" in figures:
         found["words_on_no_speech"] = sum(figures["no_speech"]["ours"].values())
     if "memory" in figures:
@@ -496,6 +308,7 @@ def show(figures):
         for name in rates["kitchen"]:
             shares = [kind[name] for kind in rates.values() if name in kind]
             print(f"  {name:22}{''.join(f'{share:9.2%}' for share in (*shares, statistics.mean(shares)))}")
+    show_engines(figures.get("engines", {}))
     if "no_speech" in figures:
         print("words where nobody speaks:", figures["no_speech"])
     if "memory" in figures:

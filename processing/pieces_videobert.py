@@ -1,19 +1,14 @@
-"""Where somebody speaks, and how speech is cut into pieces for a recogniser and its words put back on the clock."""
+"""How speech is cut into pieces for a recogniser, and its words put back on the clock."""
 
-import warnings
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 import numpy as np
-import torch
 
 from .sentences_videobert import SENTENCE_PAUSE, Word, drop_noises, may_separate, spread_words
 from .sound_videobert import SAMPLE_RATE
 
 PIECE_SECONDS = 28.0
-# Sure enough that it is a voice. The detector's own 0.5 misses quiet and distant speakers.
-VOICE_PROBABILITY = 0.35
 # So much sound is kept before and after speech: voice detection misses quiet beginnings, and a recogniser does better
 # with pauses as they are. Only pauses longer than twice that are shortened.
 MARGIN_SECONDS = 1.0
@@ -45,24 +40,22 @@ class Piece:
         return self.stretches[-1][1]
 
 
-def load_voice_detector() -> Callable:
-    """A function from a waveform to the spans (start, end), in samples, in which there is a voice."""
-    threads = torch.get_num_threads()
-    try:
-        from silero_vad import get_speech_timestamps, load_silero_vad
-    except ImportError as error:
-        raise ImportError("hearing speech needs voice detection: pip install silero-vad") from error
-    torch.set_num_threads(threads)  # importing it takes all threads but one from the whole process
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # about the format in which its weights are packed
-        network = load_silero_vad()
+@dataclass
+class Heard:
+    """What an engine heard in one piece.
 
-    def detect(waveform: np.ndarray) -> list:
-        sound = torch.from_numpy(waveform)
-        spans = get_speech_timestamps(sound, network, threshold=VOICE_PROBABILITY, sampling_rate=SAMPLE_RATE)
-        return [(span["start"], span["end"]) for span in spans]
+    Args:
+        chunks (`list[dict]`, *optional*):
+            Words or segments, `{"text", "timestamp": (start, end)}` in seconds within the piece.
+        tokens (`list`, *optional*):
+            What it chose one after the other: parts of words, or words.
+        log_probabilities (`list[float]`, *optional*):
+            How probable each of them was.
+    """
 
-    return detect
+    chunks: list = field(default_factory=list)
+    tokens: list = field(default_factory=list)
+    log_probabilities: list = field(default_factory=list)
 
 
 def cut_pieces(spans: list, waveform: np.ndarray) -> list:

@@ -14,7 +14,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from itertools import pairwise
 from statistics import mean
 
@@ -24,24 +24,25 @@ from transformers import LogitsProcessor, PreTrainedModel, pipeline
 from transformers.models.whisper.tokenization_whisper import TO_LANGUAGE_CODE
 from transformers.utils import logging
 
+from .faster_whisper_videobert import TogetherWhisper, load_whisper
 from .names_videobert import blaming_settings
 from .pieces_videobert import (
     MARGIN_SECONDS,
+    Heard,
     Piece,
     cut_pieces,
-    load_voice_detector,
     make_piece,
     place_words,
 )
 from .sentences_videobert import drop_loops, make_sentences
 from .sound_videobert import SAMPLE_RATE
+from .voice_videobert import load_voice_detector
 from .waiting_videobert import WAITING
 
 SPEECH_TASKS = ("transcribe", "translate")
 # The most tokens that 30 seconds of English can have; a loop of invented words ends there. Other scripts take many
 # times as many tokens for a word: there the checkpoint's own bound holds.
 MAX_TOKENS = 228
-PROMPT_TOKENS = 4  # start, language, task, times
 # Notes of the library, and who says them.
 LIBRARY_NOTES = {
     "Passing `generation_config` together with": "transformers.generation.utils",
@@ -72,7 +73,7 @@ class SpeechRecognizer:
         dtype (`str`, *optional*):
             Precision of its weights, such as `"float16"`; by default the checkpoint's.
         batch_size (`int`, *optional*, defaults to 8):
-            Pieces of up to half a minute that are recognised at once; faster-whisper takes them one by one.
+            Pieces of up to half a minute that are recognised at once.
         language (`str`, *optional*):
             What is spoken, such as `"de"` or `"german"`; by default a multilingual checkpoint finds out, for each
             piece.
@@ -227,24 +228,6 @@ def _checked(waveform: np.ndarray) -> np.ndarray:
 
 
 # --- how far a recogniser believes in its words ----------------------------------------------------------------------
-
-
-@dataclass
-class Heard:
-    """What an engine heard in one piece.
-
-    Args:
-        chunks (`list[dict]`, *optional*):
-            Words or segments, `{"text", "timestamp": (start, end)}` in seconds within the piece.
-        tokens (`list`, *optional*):
-            What it chose one after the other: parts of words, or words.
-        log_probabilities (`list[float]`, *optional*):
-            How probable each of them was.
-    """
-
-    chunks: list = field(default_factory=list)
-    tokens: list = field(default_factory=list)
-    log_probabilities: list = field(default_factory=list)
 
 
 def is_improbable(heard: Heard) -> bool:
@@ -403,41 +386,9 @@ def without_library_notes() -> Iterator[None]:
 
 
 def faster_whisper_engine(recognizer: SpeechRecognizer) -> Callable:
-    """Hears through faster-whisper, with the same pieces, one beam and the same bound; piece by piece."""
-    try:
-        from faster_whisper import WhisperModel
-    except ImportError as error:
-        raise ImportError("this engine needs faster-whisper: pip install faster-whisper") from error
-    model = recognizer.asr_model
-    if isinstance(model, (str, os.PathLike)):
-        kind, _, number = str(recognizer.device or "auto").partition(":")
-        precision = str(recognizer.dtype or "default").removeprefix("torch.")
-        try:
-            model = WhisperModel(os.fspath(model), kind, int(number or 0), compute_type=precision)
-        except (RuntimeError, ValueError, OSError) as error:
-            raise ValueError(
-                f"{model}: faster-whisper cannot load it, which reads CTranslate2 checkpoints of Whisper ({error})"
-            ) from error
-    if not isinstance(model, WhisperModel):
-        raise ValueError(f"{model} is no faster_whisper.WhisperModel, which the engine faster-whisper hears with")
-    multilingual = model.model.is_multilingual
-    options = _language_options(recognizer, multilingual) | {"beam_size": 1}
-    options["max_new_tokens"] = None if multilingual else MAX_TOKENS - PROMPT_TOKENS
-
-    def recognize(waveforms: Iterator) -> Iterator[Heard]:
-        # One by one: its batches end a piece at the last time that the first pass reaches, and lose what follows.
-        for waveform in waveforms:
-            segments, _ = model.transcribe(
-                waveform, word_timestamps=True, condition_on_previous_text=False, temperature=0.0, **options
-            )
-            words = [word for segment in segments for word in segment.words]
-            yield Heard(
-                [{"text": word.word, "timestamp": (max(0.0, word.start), word.end)} for word in words],
-                [word.word for word in words],
-                [math.log(max(word.probability, 1e-9)) for word in words],
-            )
-
-    return recognize
+    """Hears through faster-whisper, with the same pieces and one beam; its bound is about the same."""
+    model = load_whisper(recognizer.asr_model, recognizer.device, recognizer.dtype)
+    return TogetherWhisper(model, recognizer.batch_size, **_language_options(recognizer, model.model.is_multilingual))
 
 
 SPEECH_ENGINES = {"transformers": transformers_engine, "faster-whisper": faster_whisper_engine}

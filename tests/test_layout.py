@@ -26,7 +26,6 @@ ROOMS = {
 MAX_LINES = 500
 # These are asking to be two. The list only shrinks.
 TOO_LONG = {
-    "benchmarks/speech.py",
     "tests/processing/test_media.py",
 }
 NAMED_FILE = re.compile(r"\b(?:modeling_videobert|processing|examples|benchmarks|tests|docs)/[\w/-]+\.(?:py|md|png)\b")

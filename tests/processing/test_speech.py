@@ -11,12 +11,12 @@ from support.spelled_speech import SCRIPT, SpelledSpeech, piece_of, spelled, spe
 from transformers import pipeline
 from transformers.utils import logging
 
-from processing.pieces_videobert import PIECE_SECONDS, cut_pieces, place_words
+from processing.pieces_videobert import PIECE_SECONDS, Heard, cut_pieces, place_words
 from processing.sentences_videobert import (
     make_sentences,
 )
 from processing.sound_videobert import SAMPLE_RATE
-from processing.speech_videobert import Heard, SpeechRecognizer, TokenProbabilities, is_improbable
+from processing.speech_videobert import SpeechRecognizer, TokenProbabilities, is_improbable
 
 # --- pieces -------------------------------------------------------------------------------------------------
 
