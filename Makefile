@@ -60,6 +60,15 @@ $(VENV)/docs: setup
 	$(BIN)/python -m pip install --quiet --editable ".[demo,docs,test]"
 	touch $@
 
+# The page, in a real browser; without Chromium only its parts.
+app-test: $(VENV)/app
+	$(BIN)/python -m pytest tests/app
+
+$(VENV)/app: setup
+	-sh examples/app_parts/install_chromium.sh
+	$(BIN)/python -m pip install --quiet --editable ".[app-test]"
+	touch $@
+
 # Git runs the hooks of .pre-commit-config.yaml before each commit.
 hooks: $(VENV)/quality
 	$(BIN)/pre-commit install

@@ -27,7 +27,7 @@ setup(
         "numpy>=2",
         "pillow>=11",
         "psutil>=5.9",
-        "silero-vad>=6.2.3",
+        "silero-vad>=6.2.3,<7",  # voice_videobert.py calls the layers of its network
         "torch>=2.14",
         "torchcodec>=0.17",
         "torchvision>=0.29",

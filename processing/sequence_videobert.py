@@ -1,6 +1,7 @@
 """The joint vocabulary, and how words and visual tokens become one sequence: the single place that knows both."""
 
 from collections.abc import Sequence
+from typing import Any, cast
 
 from tokenizers import AddedToken
 from transformers import BertTokenizer
@@ -55,6 +56,7 @@ def joint_tokenizer(
             f"The text tokenizer's vocabulary of {len(vocab)} has no {JOIN_SLOT}, the slot of the join token."
         )
     vocab[JOIN_TOKEN] = vocab.pop(JOIN_SLOT)
+    told: dict[str, Any] = {CODES: list(code_sizes)} if len(code_sizes) > 1 else {}
     # Built anew rather than copied: a checkpoint's file may carry padding and truncation settings that are not ours.
     tokenizer = BertTokenizer(
         vocab=vocab,
@@ -65,7 +67,7 @@ def joint_tokenizer(
         model_max_length=512,
         # BERT's token types would be those of two texts, all 0 here; without any the model goes by the ids.
         model_input_names=["input_ids", "attention_mask"],
-        **({CODES: list(code_sizes)} if len(code_sizes) > 1 else {}),
+        **told,
     )
     tokenizer.add_tokens([AddedToken(visual_token(i), normalized=False) for i in range(codebook_size)])
     return tokenizer
@@ -98,7 +100,7 @@ def sequence_ids(tokenizer: BertTokenizer) -> dict[str, int]:
 def visual_code_sizes(tokenizer: BertTokenizer) -> tuple[int, ...]:
     """How many visual tokens are of a clip's first, second, … code: all of them where a clip has one visual token."""
     told = tokenizer.init_kwargs.get(CODES)
-    return tuple(told) if told else (len(tokenizer) - tokenizer.convert_tokens_to_ids(visual_token(0)),)
+    return tuple(told) if told else (len(tokenizer) - cast(int, tokenizer.convert_tokens_to_ids(visual_token(0))),)
 
 
 def joint_sequence(

@@ -21,6 +21,17 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 # Slow besides what is marked so: tests that ask for real weights or real videos, and those of these folders.
 SLOW_FIXTURES = {"bert_minilm", "i3d", "kitchen_videos", "shared_media", "whisper_tiny"}
 SLOW_FOLDERS = {"benchmarks", "common_suites", "examples"}
+# Collected only by their names: they need packages of their own, and `make app-test` and `make docs` run them.
+NAMED_ONLY = {"app", "documents"}
+
+
+def pytest_ignore_collect(collection_path, config):
+    """Leaves out the folders that are collected by their names only."""
+    asked = [Path(one.partition("::")[0]).resolve() for one in config.args]
+    for folder in (ROOT / "tests" / name for name in NAMED_ONLY):
+        if folder == collection_path and not any(folder in (one, *one.parents) for one in asked):
+            return True
+    return None
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

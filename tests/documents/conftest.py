@@ -21,12 +21,6 @@ SIZES = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "i
 FEATURE_SIZE = 16  # of the tiny backbone
 
 
-def pytest_ignore_collect(collection_path, config):
-    """`make docs` asks for these by the name of their folder; `make test` goes without them."""
-    asked = [Path(one.partition("::")[0]).resolve() for one in config.args]
-    return None if any(Path(__file__).parent in (one, *one.parents) for one in asked) else True
-
-
 @pytest.fixture(scope="session")
 def tiny_kitchen(tmp_path_factory, tiny_backbone):
     """A model folder as `make demo` leaves it, with random weights: model, processor, codebook, rows, truth."""
