@@ -57,7 +57,7 @@ docs: $(VENV)/docs
 	$(BIN)/python -m pytest tests/documents
 
 $(VENV)/docs: setup
-	$(BIN)/python -m pip install --quiet --editable ".[demo,docs,test]"
+	$(BIN)/python -m pip install --quiet --editable ".[app,demo,docs,test]"
 	touch $@
 
 # The page, in a real browser; without Chromium only its parts.
