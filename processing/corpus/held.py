@@ -226,9 +226,13 @@ class ParquetColumn:
 
     def list_videos(self, url: str, captions: str | None = None) -> Iterator[tuple[int, int, str | None, object]]:
         """Of each video its row group, its place there, its path if there is one, and what the column of captions
-        holds, if that is named. No bytes of videos are read."""
+        holds, if that is named. No bytes of videos are read.
+
+        Raises:
+            ValueError: The file has no such columns, or the one of videos holds something else.
+        """
         with self._open(url) as file:
-            kind = file.schema_arrow.field(self.column).type
+            kind = self._check_columns(url, file.schema_arrow, captions)
             told = pa.types.is_struct(kind) and kind.get_field_index("path") >= 0
             columns = ([f"{self.column}.path"] if told else []) + ([captions] if captions else [])
             for group in range(file.num_row_groups):
@@ -239,6 +243,19 @@ class ParquetColumn:
                 if captions:
                     said = table[captions].to_pylist()
                 yield from ((group, *row) for row in zip(range(len(paths)), paths, said, strict=True))
+
+    def _check_columns(self, url: str, schema: pa.Schema, captions: str | None) -> pa.DataType:
+        """The type of the column."""
+        for name in filter(None, (self.column, captions)):
+            if name not in schema.names:
+                raise ValueError(f"{url} has no column {name!r}; its columns are {', '.join(schema.names)}.")
+        kind = schema.field(self.column).type
+        inside = kind.field("bytes").type if pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0 else kind
+        if not (pa.types.is_binary(inside) or pa.types.is_large_binary(inside)):
+            raise ValueError(
+                f"Column {self.column!r} of {url} holds {kind}; allowed are bytes, or 'bytes' and 'path' together."
+            )
+        return kind
 
     def read(self, url: str, group: int, place: int) -> bytes | None:
         """The bytes of a video."""

@@ -55,10 +55,12 @@ def note_contents(
     with only_one(Path(output_dir), shared=share != WHOLE):
         contents = whole_contents(shards)
         own = [name for number, name in enumerate(videos) if share.holds(number)]
-        for name in tqdm(own, desc="Contents", unit="video"):
-            contents.look_at(name, videos[name], subtitles.get(name))
-            drop_all([videos[name]])
-        contents.save(others=videos)
+        try:
+            for name in tqdm(own, desc="Contents", unit="video"):
+                contents.look_at(name, videos[name], subtitles.get(name))
+                drop_all([videos[name]])
+        finally:  # what was fetched for it is not fetched again after a line was cut
+            contents.save(others=videos)
 
 
 def describe_share(

@@ -9,9 +9,9 @@ import pytest
 from datasets import Dataset, Video, load_from_disk
 from support.stand_in import StandIn
 
-from processing.corpus import build_corpus, dataset_videos, streamed_videos
+from processing.corpus import Share, build_corpus, dataset_videos, note_contents, streamed_videos
 from processing.corpus.contents import stamp_of
-from processing.corpus.held import HeldVideo, NoVideoError
+from processing.corpus.held import HeldVideo, LostConnectionError, NoVideoError
 
 
 def saved(folder, clips):
@@ -75,6 +75,29 @@ def test_a_row_of_nothing_is_an_error_once(tmp_path):
     assert rows[1]["error"] == "000001_video: the data set holds no video there"
 
 
+class Cut(HeldVideo):
+    """Notes that it is fetched; the line to one of them is cut."""
+
+    fetched, cut = [], None
+
+    def _write(self, path):
+        self.fetched.append(self.name)
+        if self.name == Cut.cut:
+            raise LostConnectionError(f"{self.name} cannot be fetched")
+        path.write_text(self.name)
+
+
+def test_what_was_noted_stays_where_the_line_is_cut(tmp_path):
+    """What was fetched to know what it holds is not fetched for that once more."""
+    videos = {name: Cut(name, name, tmp_path / "features") for name in "abcd"}
+    Cut.cut = "c"
+    with pytest.raises(LostConnectionError):
+        note_contents(videos, tmp_path, Share(0, 1))
+    Cut.cut = None
+    note_contents(videos, tmp_path, Share(0, 1))
+    assert Cut.fetched == ["a", "b", "c", "c", "d"]
+
+
 def test_a_folder_of_parquet_or_tar_is_read_as_on_the_hub(tmp_path):
     """Parquet of plain bytes; and in whichever order videos are asked for, in another process too."""
     contents = [bytes([65 + number]) * 5000 for number in range(7)]
@@ -93,6 +116,24 @@ def test_a_folder_of_parquet_or_tar_is_read_as_on_the_hub(tmp_path):
         for number in (0, 1, 1, 2, 6, 4, 3, 5, 0):
             assert videos[number].fetch().read_bytes() == contents[number]
             videos[number].drop()
+
+
+@pytest.mark.parametrize(
+    ("columns", "sentence"),
+    [
+        ({"mp4": ["a.mp4"]}, "Column 'mp4' of .*train-1.parquet holds string; allowed are bytes"),
+        ({"mp4": [{"path": "a.mp4"}]}, "Column 'mp4' of .*train-1.parquet holds struct<path: string>; allowed"),
+        ({"film": [b"1"]}, "train-1.parquet has no column 'mp4'; its columns are film"),
+        ({"mp4": [b"1"], "n": [1]}, "train-1.parquet has no column 'said'; its columns are mp4, n"),
+    ],
+)
+def test_a_column_of_no_bytes_is_a_sentence(tmp_path, columns, sentence):
+    """Found when videos are listed, also in the second file, and not as a fault of ours in the midst of the work."""
+    pq.write_table(pa.table({"mp4": [b"1"], "said": [None]}), tmp_path / "train-0.parquet")
+    pq.write_table(pa.table(columns), tmp_path / "train-1.parquet")
+    given = {"captions": "said"} if "n" in columns else {}
+    with pytest.raises(ValueError, match=sentence):
+        streamed_videos(str(tmp_path), tmp_path, column="mp4", **given)
 
 
 def test_of_several_configurations_one_is_named(tmp_path):
