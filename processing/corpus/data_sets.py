@@ -23,6 +23,7 @@ from huggingface_hub.errors import HTTPError
 from ..opening_videobert import leads_out_of
 from .contents import stamp_of
 from .held import (
+    FileVideo,
     HeldVideo,
     HubVideo,
     LostConnectionError,
@@ -53,7 +54,7 @@ def dataset_videos(
         column (`str`, *optional*):
             The column; by default the first of that type.
         captions (`str`, *optional*):
-            A column of what is said: lists of `{"text", "start", "end"}`. It counts for videos whose bytes are there.
+            A column of what is said: lists of `{"text", "start", "end"}`.
 
     Returns:
         `dict`: Video by video id: of a file, its path below the folder that holds them all; of others, the row's
@@ -62,7 +63,8 @@ def dataset_videos(
     Raises:
         `ValueError`: There is no such column, or no row.
     """
-    column, folder, videos = video_column(data.features, column), Path(folder), []
+    column, folder = video_column(data.features, column), Path(folder)
+    videos: list[tuple[Path | None, Path | HeldVideo]] = []  # each with its path, if it has one
     said = [video_column(data.features, captions)] if captions else []
     data = data.select_columns([column, *said]).cast_column(column, Video(decode=False))
     bare = data.select_columns(column)
@@ -70,14 +72,14 @@ def dataset_videos(
     stamp = hashlib.sha256(repr(stamps).encode()).hexdigest()[:16]
     for number, (path, is_held, sentences) in enumerate(table_rows(data, column, captions)):
         if path and not is_held:
-            videos.append(Path(path))
+            videos.append((Path(path), file_video(Path(path), sentences)))
         else:
             held = TableVideo(numbered(number, path), f"{stamp}-{number}", folder, bare, number)
-            videos.append(with_captions(held, sentences))
+            videos.append((None, with_captions(held, sentences)))
     if not videos:
         raise ValueError("The data set has no rows; at least one is needed.")
-    top = Path(os.path.commonpath([video.parent for video in videos if isinstance(video, Path)] or ["."]))
-    placed = {top / video.name if isinstance(video, HeldVideo) else video: video for video in videos}
+    top = Path(os.path.commonpath([path.parent for path, _ in videos if path] or ["."]))
+    placed = {path or top / video.name: video for path, video in videos}
     return {name: placed[path] for name, path in named_videos(top, [*placed]).items()}
 
 
@@ -88,6 +90,11 @@ def table_rows(data: Dataset, column: str, captions: str | None) -> Iterator[tup
         held = pc.is_valid(pc.struct_field(videos, "bytes")).to_pylist()
         said = table[captions].to_pylist() if captions else [None] * len(held)
         yield from zip(pc.struct_field(videos, "path").to_pylist(), held, said, strict=True)
+
+
+def file_video(path: Path, said: object) -> Path | HeldVideo:
+    """A file on this machine, and with it what is said, where the data set tells it."""
+    return path if said is None else with_captions(FileVideo(path), said)
 
 
 def with_captions(video: HeldVideo, said: object) -> HeldVideo:
@@ -275,7 +282,7 @@ class Listing:
 
     def _file(self, url: str, said: object) -> Path | HeldVideo:
         if "://" not in url:
-            return Path(url)
+            return file_video(Path(url), said)
         stamp, digest = stamp_of_url(url)
         return with_captions(HubVideo(self._place_of(url), stamp, self.folder, url, digest), said)
 

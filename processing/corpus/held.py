@@ -4,6 +4,7 @@
     Parquet files ─────► ParquetVideo ─┤
     tar archives ──────► TarVideo ─────┼──fetch()──► a private file ──drop()──► gone
     files on the Hub ──► HubVideo ─────┘
+    files here, with captions beside ──► FileVideo: the file, which stays
 
 What one takes is a request, or the reading on of a file: nothing is downloaded whole, and a killed run leaves a folder
 that the next one removes.
@@ -98,6 +99,22 @@ class HeldVideo:
 
     def __getstate__(self) -> dict:
         return {**self.__dict__, "_path": None, "_stack": None}  # another process has files of its own
+
+
+class FileVideo(HeldVideo):
+    """A file on this machine, which stays where it lies, and of which a data set tells what is said.
+
+    Args:
+        path (`Path`):
+            Of the file.
+    """
+
+    def __init__(self, path: Path):
+        super().__init__(str(path), "", path.parent)
+        self.path = path
+
+    def fetch(self) -> Path:
+        return self.path
 
 
 class TableVideo(HeldVideo):
@@ -317,6 +334,11 @@ def copy(source, path: Path, most: int | None = None) -> str:
             digest.update(chunk)
             most = None if most is None else most - len(chunk)
     return digest.hexdigest()
+
+
+def own_file(video: str | PathLike | HeldVideo) -> str | PathLike | HeldVideo:
+    """A video's file, where it has one that stays."""
+    return video.path if isinstance(video, FileVideo) else video
 
 
 def fetch_all(videos: Mapping[str, str | PathLike | HeldVideo]) -> tuple[dict[str, str | PathLike], dict[str, str]]:

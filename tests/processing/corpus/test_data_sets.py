@@ -1,5 +1,6 @@
 """Protects which videos a data set on this machine holds, and that each is a file only while it is worked on."""
 
+import json
 import pickle
 import tarfile
 
@@ -10,7 +11,7 @@ from datasets import Dataset, Video, load_from_disk
 from support.stand_in import StandIn
 
 from processing.corpus import Share, build_corpus, dataset_videos, note_contents, streamed_videos
-from processing.corpus.contents import stamp_of
+from processing.corpus.contents import digest_of_video, stamp_of
 from processing.corpus.held import HeldVideo, LostConnectionError, NoVideoError
 
 
@@ -167,7 +168,8 @@ def test_damage_in_the_midst_is_of_its_rows_alone(tmp_path):
 
 
 def test_captions_are_what_is_said(tmp_path):
-    """In the forms in which data sets hold them, as Parquet and on disk; a text is never taken for a file's name."""
+    """In the forms in which data sets hold them, as Parquet, on disk and beside files, which stay where they lie; a
+    text is never taken for a file's name."""
     said = [{"text": "cut it.", "start": 0.5, "end": 1.0}]
     (tmp_path / "parquet").mkdir()
     for number, (told, expected) in enumerate(
@@ -186,5 +188,17 @@ def test_captions_are_what_is_said(tmp_path):
     found = dataset_videos(data, tmp_path, captions="said")
     assert [video.captions for video in found.values()] == [said, None]
     assert found["000000_a"].fetch().read_bytes() == b"a" and not found["000000_a"].drop()
+    paths = [tmp_path / "files" / "train" / f"{name}.mp4" for name in "ab"]
+    paths[0].parent.mkdir(parents=True)
+    for path in paths:
+        path.write_text(path.name)
+    lines = [json.dumps({"file_name": path.name, "said": said if path is paths[0] else None}) for path in paths]
+    (paths[0].parent / "metadata.jsonl").write_text("\n".join(lines))
+    files = streamed_videos(str(tmp_path / "files"), tmp_path, captions="said")
+    rows = Dataset.from_dict({"clip": [*map(str, paths)], "said": [said, None]}).cast_column("clip", Video())
+    for found in (files, dataset_videos(rows, tmp_path, captions="said")):
+        (first, second), file = found.values(), paths[0]
+        assert (first.captions, first.fetch(), second) == (said, file, paths[1]) and not first.drop()
+        assert file.exists() and stamp_of(first) == stamp_of(file) and digest_of_video(first, False)
     with pytest.raises(ValueError, match="no column 'words'; its columns are clip, said"):
         dataset_videos(data, tmp_path, captions="words")
