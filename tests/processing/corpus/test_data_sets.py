@@ -3,6 +3,7 @@
 import json
 import pickle
 import tarfile
+from threading import Event
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -10,9 +11,10 @@ import pytest
 from datasets import Dataset, Video, load_from_disk
 from support.stand_in import StandIn
 
-from processing.corpus import Share, build_corpus, dataset_videos, note_contents, streamed_videos
+from processing.corpus import Share, build_corpus, dataset_videos, describing, note_contents, streamed_videos
 from processing.corpus.contents import digest_of_video, stamp_of
 from processing.corpus.held import HeldVideo, LostConnectionError, NoVideoError
+from processing.corpus.isolation import Here
 
 
 def saved(folder, clips):
@@ -97,6 +99,33 @@ def test_what_was_noted_stays_where_the_line_is_cut(tmp_path):
     Cut.cut = None
     note_contents(videos, tmp_path, Share(0, 1))
     assert Cut.fetched == ["a", "b", "c", "c", "d"]
+
+
+class Late(HeldVideo):
+    """Of one the line is cut when another one is on its way, which comes when the work has ended."""
+
+    on_its_way, ended = Event(), Event()
+
+    def _write(self, path):
+        if self.name == "v1":
+            self.on_its_way.wait(60)
+            raise LostConnectionError(f"{self.name} cannot be fetched")
+        self.on_its_way.set()
+        self.ended.wait(60)
+        path.write_text(self.name)
+
+
+def test_what_comes_when_the_work_has_ended_is_dropped_too(tmp_path, monkeypatch):
+    """Of two workers one stops the build; the file that the other one waits for does not stay."""
+    videos = {name: Late(name, name, tmp_path / "features") for name in ("v1", "v2")}
+    for name, video in videos.items():
+        video.digest = name
+    describers = [Here(StandIn()), Here(StandIn())]
+    monkeypatch.setattr(Here, "close", lambda self: Late.ended.set())
+    monkeypatch.setattr(describing, "make_describers", lambda *_: describers)
+    with pytest.raises(LostConnectionError):
+        build_corpus(videos, StandIn(), tmp_path, shard_size=1, num_workers=2)
+    assert not [*tmp_path.rglob("*.unfinished")]
 
 
 def test_a_folder_of_parquet_or_tar_is_read_as_on_the_hub(tmp_path):
