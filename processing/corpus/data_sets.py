@@ -37,6 +37,7 @@ from .videos import VIDEO_ENDINGS, named_videos
 
 ROWS = 100  # of a data set on disk, looked at together
 LONGEST = 500  # characters of what a library says
+ALLOWED = "allowed are videos, or the paths of their files"
 HEADS = 2**16  # bytes of a request for a head in an archive
 
 
@@ -61,18 +62,22 @@ def dataset_videos(
         number and the name that it tells. A row of nothing is among them, and becomes a row with an error.
 
     Raises:
-        `ValueError`: There is no such column, or no row.
+        `ValueError`: There is no such column, it holds something else, or there is no row.
     """
     column, folder = video_column(data.features, column), Path(folder)
     videos: list[tuple[Path | None, Path | HeldVideo]] = []  # each with its path, if it has one
     said = [video_column(data.features, captions)] if captions else []
-    data = data.select_columns([column, *said]).cast_column(column, Video(decode=False))
+    try:
+        data = data.select_columns([column, *said]).cast_column(column, Video(decode=False))
+    except pa.ArrowException as error:
+        raise ValueError(f"Column {column!r} holds {data.features[column]}; {ALLOWED}.") from error
     bare = data.select_columns(column)
     stamps = [stamp_of(file["filename"]) for file in data.cache_files] or uuid.uuid4().hex  # in memory, of today
     stamp = hashlib.sha256(repr(stamps).encode()).hexdigest()[:16]
     for number, (path, is_held, sentences) in enumerate(table_rows(data, column, captions)):
         if path and not is_held:
-            videos.append((Path(path), file_video(Path(path), sentences)))
+            file = Path(path).absolute()
+            videos.append((file, file_video(file, sentences)))
         else:
             held = TableVideo(numbered(number, path), f"{stamp}-{number}", folder, bare, number)
             videos.append((None, with_captions(held, sentences)))
@@ -256,7 +261,10 @@ class Listing:
         elif column is None:
             raise ValueError("The data set does not tell the types of its columns; name the one of its videos.")
         for number, row in enumerate(data):
-            video = row.get(column)
+            said = row[video_column(row, self.captions)] if self.captions else None
+            video = row[video_column(row, column)]
+            if not isinstance(video, str | dict | None):
+                raise ValueError(f"Row {number} has {video!r:.80} in column {column!r}; {ALLOWED}.")
             video = {"path": video} if isinstance(video, str) else video or {}
             path, content = video.get("path"), video.get("bytes")
             if content is not None:
@@ -266,7 +274,7 @@ class Listing:
                     "files, Parquet and tar archives."
                 )
             if path and self._is_inside(path):
-                found[self._place_of(path)] = self._file(path, row.get(self.captions))
+                found[self._place_of(path)] = self._file(path, said)
             else:
                 found[numbered(number, path)] = MissingVideo(f"row {number}", str(path), self.folder, path)
         return found

@@ -22,7 +22,7 @@ def saved(folder, clips):
     return load_from_disk(folder)
 
 
-def test_files_stay_where_they_lie(tmp_path):
+def test_files_stay_where_they_lie(tmp_path, monkeypatch):
     """Under the names that they have below the folder of them all, one that is not there too."""
     paths = [str(tmp_path / "a" / name) for name in ("b/y.mp4", "x.mp4", "gone.mp4")]
     data = Dataset.from_dict({"clip": paths, "label": [1, 2, 3]}).cast_column("clip", Video())
@@ -32,6 +32,29 @@ def test_files_stay_where_they_lie(tmp_path):
         dataset_videos(Dataset.from_dict({"text": ["a"]}), tmp_path)
     with pytest.raises(ValueError, match="no column 'film'; its columns are clip, label"):
         dataset_videos(data, tmp_path, "film")
+    with pytest.raises(ValueError, match="Column 'label' holds .*int64.*; allowed are videos, or the paths"):
+        dataset_videos(data, tmp_path, "label")
+    monkeypatch.chdir(tmp_path)
+    mixed = Dataset.from_dict({"clip": [paths[0], "a/x.mp4"]}).cast_column("clip", Video())
+    assert {name: str(path) for name, path in dataset_videos(mixed, tmp_path).items()} == {
+        "b/y": paths[0],
+        "x": paths[1],
+    }
+
+
+@pytest.mark.parametrize(
+    ("table", "given", "sentence"),
+    [
+        ("t.jsonl", {"column": "n"}, "Row 0 has 7 in column 'n'; allowed are videos, or the paths of their files"),
+        ("t.csv", {"column": "film"}, "no column 'film'; its columns are clip, n"),
+        ("t.csv", {"column": "clip", "captions": "said"}, "no column 'said'; its columns are clip, n"),
+    ],
+)
+def test_a_table_without_the_column_is_a_sentence(tmp_path, table, given, sentence):
+    """Also where types are not told before rows are read; what is said is never left out without a word."""
+    (tmp_path / table).write_text('{"clip": "a.mp4", "n": 7}\n' if "json" in table else "clip,n\na.mp4,7\n")
+    with pytest.raises(ValueError, match=sentence):
+        streamed_videos(str(tmp_path), tmp_path, **given)
 
 
 def test_what_it_holds_is_a_file_for_a_while(tmp_path):
