@@ -64,7 +64,7 @@ def dataset_videos(
     Raises:
         `ValueError`: There is no such column, it holds something else, or there is no row.
     """
-    column, folder = video_column(data.features, column), Path(folder)
+    column, folder, rows = video_column(data.features, column), Path(folder), data._fingerprint
     videos: list[tuple[Path | None, Path | HeldVideo]] = []  # each with its path, if it has one
     said = [video_column(data.features, captions)] if captions else []
     try:
@@ -73,7 +73,8 @@ def dataset_videos(
         raise ValueError(f"Column {column!r} holds {data.features[column]}; {ALLOWED}.") from error
     bare = data.select_columns(column)
     stamps = [stamp_of(file["filename"]) for file in data.cache_files] or uuid.uuid4().hex  # in memory, of today
-    stamp = hashlib.sha256(repr(stamps).encode()).hexdigest()[:16]
+    # The same files may hold other rows, a part of them or in another order, and other columns of videos.
+    stamp = hashlib.sha256(repr([rows, column, stamps]).encode()).hexdigest()[:16]
     for number, (path, is_held, sentences) in enumerate(table_rows(data, column, captions)):
         if path and not is_held:
             file = Path(path).absolute()
@@ -223,7 +224,7 @@ class Listing:
         source, found, number = ParquetColumn(video_column(features, self.column)), {}, 0
         captions = video_column(features, self.captions) if self.captions else None
         for url in self.urls:
-            stamp, _ = stamp_of_url(url)
+            stamp = f"{stamp_of_url(url)[0]}-{source.column}"
             for group, place, path, said in source.list_videos(url, captions):
                 if path and self._is_inside(path):
                     found[self._place_of(path)] = self._file(path, said)

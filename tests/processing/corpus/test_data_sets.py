@@ -101,6 +101,19 @@ def test_a_row_of_nothing_is_an_error_once(tmp_path):
     assert rows[1]["error"] == "000001_video: the data set holds no video there"
 
 
+def test_other_rows_and_columns_are_other_videos(tmp_path):
+    """Under the numbers and names of those before, in files that are the same."""
+    data = saved(tmp_path / "data", [{"bytes": bytes([65 + number]), "path": None} for number in range(4)])
+    parts = [data.select(range(2)), data.select(range(2, 4)), data.select([0, 2])]
+    found = [dataset_videos(part, tmp_path / "out") for part in parts]
+    assert [*found[0]] == [*found[1]] == [*found[2]]
+    assert len({stamp_of(one) for videos in found for one in videos.values()}) == 6
+    (tmp_path / "parquet").mkdir()
+    pq.write_table(pa.table({"left": [b"a"], "right": [b"b"]}), tmp_path / "parquet" / "train.parquet")
+    sides = [streamed_videos(str(tmp_path / "parquet"), tmp_path, column=name) for name in ("left", "right")]
+    assert [*sides[0]] == [*sides[1]] and len({stamp_of(one) for side in sides for one in side.values()}) == 2
+
+
 class Cut(HeldVideo):
     """Notes that it is fetched; the line to one of them is cut."""
 
