@@ -94,6 +94,11 @@ class Contents:
             self._known[video_id, stamp] = digest
             self.files[video_id] = (stamp, f"{digest}+{said}" if said else digest)
 
+    def is_known(self, video_id: str, video: str | PathLike | HeldVideo) -> bool:
+        """Whether nothing must be fetched to tell what a video holds."""
+        video = own_file(video)
+        return not isinstance(video, HeldVideo) or bool(video.digest or self._known.get((video_id, video.stamp)))
+
     def content(self, video_id: str) -> str | None:
         """What a video that was looked at holds."""
         return self.files[video_id][1]

@@ -172,6 +172,8 @@ class Queue:
         self.share, self.try_again = share, try_again
         self.again, self._twins, self._there = set(), [], set()
         self._numbers = {name: number // shard_size for number, name in enumerate(videos)}
+        # Tasks that do not know which videos are copies fill no lot up with the next one's, or they would not agree.
+        self._agree = share == WHOLE or all(contents.is_known(name, video) for name, video in videos.items())
 
     def new(self) -> Iterator[list[str]]:
         """Lots of videos that were never tried."""
@@ -202,6 +204,9 @@ class Queue:
                 self._twins.append(name)
                 drop_all([self.videos[name]])
             else:
+                if lot and not self._agree and self._numbers[lot[0]] != self._numbers[name]:
+                    yield lot
+                    lot = []
                 lot.append(name)
                 if len(lot) == self.shard_size:
                     yield lot

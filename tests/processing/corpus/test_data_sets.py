@@ -12,7 +12,8 @@ from datasets import Dataset, Video, load_from_disk
 from support.stand_in import StandIn
 
 from processing.corpus import Share, build_corpus, dataset_videos, describing, note_contents, streamed_videos
-from processing.corpus.contents import digest_of_video, stamp_of
+from processing.corpus.contents import Contents, digest_of_video, stamp_of
+from processing.corpus.describing import Queue
 from processing.corpus.held import HeldVideo, LostConnectionError, NoVideoError
 from processing.corpus.isolation import Here
 
@@ -129,12 +130,25 @@ class Cut(HeldVideo):
 def test_what_was_noted_stays_where_the_line_is_cut(tmp_path):
     """What was fetched to know what it holds is not fetched for that once more."""
     videos = {name: Cut(name, name, tmp_path / "features") for name in "abcd"}
-    Cut.cut = "c"
+    Cut.fetched, Cut.cut = [], "c"
     with pytest.raises(LostConnectionError):
         note_contents(videos, tmp_path, Share(0, 1))
     Cut.cut = None
     note_contents(videos, tmp_path, Share(0, 1))
     assert Cut.fetched == ["a", "b", "c", "c", "d"]
+
+
+def test_tasks_that_know_no_copies_share_all_videos_out(tmp_path):
+    """Each takes the others of a lot with a copy, and no more: no video is two tasks', and none is nobody's."""
+    taken = []
+    for task in (0, 1):
+        (folder := tmp_path / str(task)).mkdir()
+        videos = {name: Cut(name[0], name, folder) for name in ("a0", "a1", "b", "c", "d", "e", "f", "g")}
+        queue = Queue(videos, {}, Contents(folder), 2, False, lambda count: None, Share(task, 2))
+        taken.append([*queue.new()])
+        for video in videos.values():
+            video.drop()
+    assert taken == [[["a0"], ["d", "e"]], [["b", "c"], ["f", "g"]]]
 
 
 class Late(HeldVideo):
