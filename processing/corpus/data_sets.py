@@ -85,7 +85,10 @@ def dataset_videos(
     if not videos:
         raise ValueError("The data set has no rows; at least one is needed.")
     top = Path(os.path.commonpath([path.parent for path, _ in videos if path] or ["."]))
-    placed = {path or top / video.name: video for path, video in videos}
+    placed: dict[Path, Path | HeldVideo] = {}
+    for path, video in videos:
+        place = path or top / video.name
+        placed[place] = with_rows_before(video, placed.get(place))
     return {name: placed[path] for name, path in named_videos(top, [*placed]).items()}
 
 
@@ -111,6 +114,15 @@ def with_captions(video: HeldVideo, said: object) -> HeldVideo:
     if said is not None:
         video.captions = said if isinstance(said, list) else [said]
     return video
+
+
+def with_rows_before(video: Path | HeldVideo, before: Path | HeldVideo | None) -> Path | HeldVideo:
+    """A file that several rows name is one video, in which what each of them tells is said."""
+    if not isinstance(before, HeldVideo) or before.captions is None:
+        return video
+    if isinstance(video, HeldVideo):
+        before.captions += [one for one in video.captions or [] if one not in before.captions]
+    return before
 
 
 def video_column(features: dict | None, column: str | None) -> str:
@@ -227,7 +239,8 @@ class Listing:
             stamp = f"{stamp_of_url(url)[0]}-{source.column}"
             for group, place, path, said in source.list_videos(url, captions):
                 if path and self._is_inside(path):
-                    found[self._place_of(path)] = self._file(path, said)
+                    inside = self._place_of(path)
+                    found[inside] = with_rows_before(self._file(path, said), found.get(inside))
                 else:
                     where = f"{self._place_of(url)}, row group {group}, row {place}"
                     video = ParquetVideo(where, f"{stamp}-{group}-{place}", self.folder, source, url, group, place)
@@ -275,7 +288,8 @@ class Listing:
                     "files, Parquet and tar archives."
                 )
             if path and self._is_inside(path):
-                found[self._place_of(path)] = self._file(path, said)
+                place = self._place_of(path)
+                found[place] = with_rows_before(self._file(path, said), found.get(place))
             else:
                 found[numbered(number, path)] = MissingVideo(f"row {number}", str(path), self.folder, path)
         return found

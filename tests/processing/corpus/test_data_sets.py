@@ -247,8 +247,8 @@ def test_damage_in_the_midst_is_of_its_rows_alone(tmp_path):
 
 
 def test_captions_are_what_is_said(tmp_path):
-    """In the forms in which data sets hold them, as Parquet, on disk and beside files, which stay where they lie; a
-    text is never taken for a file's name."""
+    """In the forms in which data sets hold them, as Parquet, on disk and beside files, which stay where they lie,
+    and of one file in several rows; a text is never taken for a file's name."""
     said = [{"text": "cut it.", "start": 0.5, "end": 1.0}]
     (tmp_path / "parquet").mkdir()
     for number, (told, expected) in enumerate(
@@ -279,5 +279,12 @@ def test_captions_are_what_is_said(tmp_path):
         (first, second), file = found.values(), paths[0]
         assert (first.captions, first.fetch(), second) == (said, file, paths[1]) and not first.drop()
         assert file.exists() and stamp_of(first) == stamp_of(file) and digest_of_video(first, False)
+    more = [{"text": "stir.", "start": 2.0, "end": 3.0}]
+    lines = [json.dumps({"file_name": "a.mp4", "said": told}) for told in (said, said, more)]
+    (paths[0].parent / "metadata.jsonl").write_text("\n".join(lines))
+    rows = Dataset.from_dict({"clip": [str(paths[0])] * 3, "said": [said, said, more]}).cast_column("clip", Video())
+    files = streamed_videos(str(tmp_path / "files"), tmp_path, captions="said")
+    for found in (files, dataset_videos(rows, tmp_path, captions="said")):
+        assert [video.captions for video in found.values()] == [said + more]
     with pytest.raises(ValueError, match="no column 'words'; its columns are clip, said"):
         dataset_videos(data, tmp_path, captions="words")
