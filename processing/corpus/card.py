@@ -17,7 +17,7 @@ from .rows import check_rows
 CARD = """# {name}
 
 Narrated videos as [VideoBERT](https://arxiv.org/abs/1904.01766) (Sun et al., ICCV 2019) reads them: what is said, with
-its times, and one visual id for each clip of {clip_seconds} s. The videos themselves are not here.
+its times, and {each} for each clip of {clip_seconds} s. The videos themselves are not here.
 
 ## Use
 
@@ -39,7 +39,7 @@ print(row["video_id"], row["visual_ids"], [sentence["text"] for sentence in row[
 | `has_speech` | whether anything was heard or read |
 | `sentences` | `text`, `start` and `end` in seconds from the first frame |
 | `visual_ids` | {each} a clip |
-| `codebook` | fingerprint of the codebook that they belong to; ids of two codebooks cannot be compared |
+{codes}| `codebook` | fingerprint of the codebook that they belong to; ids of two codebooks cannot be compared |
 | `error` | what is wrong with the video; whatever could be read of it is there |
 | `notes` | what was met, of no fault |
 
@@ -139,7 +139,8 @@ def write_corpus_card(
         repo_id=repo_id,
         split=next(iter(splits)),
         clip_seconds=check_rows(rows),
-        each="one" if (each := tokens_per_clip(rows[0])) == 1 else f"`tokens_per_clip`, which is {each}, of",
+        each="one visual id" if (each := tokens_per_clip(rows[0])) == 1 else f"{each} visual ids",
+        codes="" if each == 1 else "| `tokens_per_clip` | how many `visual_ids` a clip has, clip after clip |\n",
         codebook_use=CODEBOOK_USE.format(repo_id=repo_id) if (folder / "codebook").is_dir() else NO_CODEBOOK,
         made="\n".join(f"- {name}: {value}" for name, value in made.items() if value is not None) or "Not kept.",
         counts=counts_table(splits),

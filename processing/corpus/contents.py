@@ -20,7 +20,7 @@ from ..codebook.feature_shards import CONTENTS_NAME, open_shard, read_shard
 from ..codebook.whole_files import only_one, read_json, write_json
 from ..opening_videobert import open_regular
 from ..subtitles_videobert import own_captions
-from .held import HeldVideo, NoVideoError
+from .held import HeldVideo, NoVideoError, own_file
 
 logger = logging.get_logger(__name__)
 
@@ -94,6 +94,11 @@ class Contents:
             self._known[video_id, stamp] = digest
             self.files[video_id] = (stamp, f"{digest}+{said}" if said else digest)
 
+    def is_known(self, video_id: str, video: str | PathLike | HeldVideo) -> bool:
+        """Whether nothing must be fetched to tell what a video holds."""
+        video = own_file(video)
+        return not isinstance(video, HeldVideo) or bool(video.digest or self._known.get((video_id, video.stamp)))
+
     def content(self, video_id: str) -> str | None:
         """What a video that was looked at holds."""
         return self.files[video_id][1]
@@ -147,6 +152,7 @@ class Contents:
 def stamp_of(path: str | PathLike | HeldVideo) -> str | None:
     """Changes with a file: its size, when it was changed, by the clock and by the system, and where it lies; of a
     video in a data set, what that tells."""
+    path = own_file(path)
     if isinstance(path, HeldVideo):
         return path.stamp
     try:
@@ -159,6 +165,7 @@ def stamp_of(path: str | PathLike | HeldVideo) -> str | None:
 def digest_of_video(video: str | PathLike | HeldVideo, fetch: bool = True) -> str | None:
     """The SHA-256 of a video's bytes; one in a data set is fetched for it, where it is to be, unless that tells it.
     Where that holds nothing, it is that of no bytes, so that it is not looked for again."""
+    video = own_file(video)
     if not isinstance(video, HeldVideo):
         return digest_of_file(video)
     if video.digest is not None or not fetch:
@@ -195,4 +202,4 @@ def digest_of_subtitles(source: object, video_id: str) -> str | None:
 
 def gone(videos: Iterable[str | PathLike | HeldVideo]) -> bool:
     """Whether none of some files is there; what lies in a data set is."""
-    return not any(isinstance(video, HeldVideo) or os.path.lexists(video) for video in videos)
+    return not any(isinstance(video, HeldVideo) or os.path.lexists(video) for video in map(own_file, videos))

@@ -23,6 +23,7 @@ from huggingface_hub.errors import HTTPError
 from ..opening_videobert import leads_out_of
 from .contents import stamp_of
 from .held import (
+    FileVideo,
     HeldVideo,
     HubVideo,
     LostConnectionError,
@@ -36,6 +37,7 @@ from .videos import VIDEO_ENDINGS, named_videos
 
 ROWS = 100  # of a data set on disk, looked at together
 LONGEST = 500  # characters of what a library says
+ALLOWED = "allowed are videos, or the paths of their files"
 HEADS = 2**16  # bytes of a request for a head in an archive
 
 
@@ -53,31 +55,40 @@ def dataset_videos(
         column (`str`, *optional*):
             The column; by default the first of that type.
         captions (`str`, *optional*):
-            A column of what is said: lists of `{"text", "start", "end"}`. It counts for videos whose bytes are there.
+            A column of what is said: lists of `{"text", "start", "end"}`.
 
     Returns:
         `dict`: Video by video id: of a file, its path below the folder that holds them all; of others, the row's
         number and the name that it tells. A row of nothing is among them, and becomes a row with an error.
 
     Raises:
-        `ValueError`: There is no such column, or no row.
+        `ValueError`: There is no such column, it holds something else, or there is no row.
     """
-    column, folder, videos = video_column(data.features, column), Path(folder), []
+    column, folder, rows = video_column(data.features, column), Path(folder), data._fingerprint
+    videos: list[tuple[Path | None, Path | HeldVideo]] = []  # each with its path, if it has one
     said = [video_column(data.features, captions)] if captions else []
-    data = data.select_columns([column, *said]).cast_column(column, Video(decode=False))
+    try:
+        data = data.select_columns([column, *said]).cast_column(column, Video(decode=False))
+    except pa.ArrowException as error:
+        raise ValueError(f"Column {column!r} holds {data.features[column]}; {ALLOWED}.") from error
     bare = data.select_columns(column)
     stamps = [stamp_of(file["filename"]) for file in data.cache_files] or uuid.uuid4().hex  # in memory, of today
-    stamp = hashlib.sha256(repr(stamps).encode()).hexdigest()[:16]
+    # The same files may hold other rows, a part of them or in another order, and other columns of videos.
+    stamp = hashlib.sha256(repr([rows, column, stamps]).encode()).hexdigest()[:16]
     for number, (path, is_held, sentences) in enumerate(table_rows(data, column, captions)):
         if path and not is_held:
-            videos.append(Path(path))
+            file = Path(path).absolute()
+            videos.append((file, file_video(file, sentences)))
         else:
             held = TableVideo(numbered(number, path), f"{stamp}-{number}", folder, bare, number)
-            videos.append(with_captions(held, sentences))
+            videos.append((None, with_captions(held, sentences)))
     if not videos:
         raise ValueError("The data set has no rows; at least one is needed.")
-    top = Path(os.path.commonpath([video.parent for video in videos if isinstance(video, Path)] or ["."]))
-    placed = {top / video.name if isinstance(video, HeldVideo) else video: video for video in videos}
+    top = Path(os.path.commonpath([path.parent for path, _ in videos if path] or ["."]))
+    placed: dict[Path, Path | HeldVideo] = {}
+    for path, video in videos:
+        place = path or top / video.name
+        placed[place] = with_rows_before(video, placed.get(place))
     return {name: placed[path] for name, path in named_videos(top, [*placed]).items()}
 
 
@@ -90,6 +101,11 @@ def table_rows(data: Dataset, column: str, captions: str | None) -> Iterator[tup
         yield from zip(pc.struct_field(videos, "path").to_pylist(), held, said, strict=True)
 
 
+def file_video(path: Path, said: object) -> Path | HeldVideo:
+    """A file on this machine, and with it what is said, where the data set tells it."""
+    return path if said is None else with_captions(FileVideo(path), said)
+
+
 def with_captions(video: HeldVideo, said: object) -> HeldVideo:
     """A video of which it is known what is said, as rows tell it: a list of sentences, or columns of them. A text is
     no such list, and never the name of a file."""
@@ -98,6 +114,15 @@ def with_captions(video: HeldVideo, said: object) -> HeldVideo:
     if said is not None:
         video.captions = said if isinstance(said, list) else [said]
     return video
+
+
+def with_rows_before(video: Path | HeldVideo, before: Path | HeldVideo | None) -> Path | HeldVideo:
+    """A file that several rows name is one video, in which what each of them tells is said."""
+    if not isinstance(before, HeldVideo) or before.captions is None:
+        return video
+    if isinstance(video, HeldVideo):
+        before.captions += [one for one in video.captions or [] if one not in before.captions]
+    return before
 
 
 def video_column(features: dict | None, column: str | None) -> str:
@@ -211,10 +236,11 @@ class Listing:
         source, found, number = ParquetColumn(video_column(features, self.column)), {}, 0
         captions = video_column(features, self.captions) if self.captions else None
         for url in self.urls:
-            stamp, _ = stamp_of_url(url)
+            stamp = f"{stamp_of_url(url)[0]}-{source.column}"
             for group, place, path, said in source.list_videos(url, captions):
                 if path and self._is_inside(path):
-                    found[self._place_of(path)] = self._file(path, said)
+                    inside = self._place_of(path)
+                    found[inside] = with_rows_before(self._file(path, said), found.get(inside))
                 else:
                     where = f"{self._place_of(url)}, row group {group}, row {place}"
                     video = ParquetVideo(where, f"{stamp}-{group}-{place}", self.folder, source, url, group, place)
@@ -249,7 +275,10 @@ class Listing:
         elif column is None:
             raise ValueError("The data set does not tell the types of its columns; name the one of its videos.")
         for number, row in enumerate(data):
-            video = row.get(column)
+            said = row[video_column(row, self.captions)] if self.captions else None
+            video = row[video_column(row, column)]
+            if not isinstance(video, str | dict | None):
+                raise ValueError(f"Row {number} has {video!r:.80} in column {column!r}; {ALLOWED}.")
             video = {"path": video} if isinstance(video, str) else video or {}
             path, content = video.get("path"), video.get("bytes")
             if content is not None:
@@ -259,7 +288,8 @@ class Listing:
                     "files, Parquet and tar archives."
                 )
             if path and self._is_inside(path):
-                found[self._place_of(path)] = self._file(path, row.get(self.captions))
+                place = self._place_of(path)
+                found[place] = with_rows_before(self._file(path, said), found.get(place))
             else:
                 found[numbered(number, path)] = MissingVideo(f"row {number}", str(path), self.folder, path)
         return found
@@ -275,7 +305,7 @@ class Listing:
 
     def _file(self, url: str, said: object) -> Path | HeldVideo:
         if "://" not in url:
-            return Path(url)
+            return file_video(Path(url), said)
         stamp, digest = stamp_of_url(url)
         return with_captions(HubVideo(self._place_of(url), stamp, self.folder, url, digest), said)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -88,7 +89,11 @@ def extract_features(
     def work(describer, names):
         return names, describe_fetched(describer, {name: videos[name] for name in names}, subtitled, clip_seconds)
 
-    with tqdm(total=len(videos), desc="Videos", unit="video") as bar, closing_all(describers) as pool:
+    with ExitStack() as end:
+        # After all who may be fetching one.
+        end.callback(drop_all, videos.values())
+        bar = end.enter_context(tqdm(total=len(videos), desc="Videos", unit="video"))
+        pool = end.enter_context(closing_all(describers))
         for describer in describers:
             describer.on_beat = bar.set_postfix_str
         queue = Queue(videos, subtitled, contents, shard_size, retry_errors, bar.update, share, again)
@@ -117,8 +122,6 @@ def extract_features(
             if share == WHOLE and not any(folder.glob("*.parquet")):
                 (folder / SETTINGS_NAME).unlink(missing_ok=True)
             raise
-        finally:
-            drop_all(videos.values())
     contents.save()
 
     def add_up(kind: str, stage: str) -> float:
@@ -169,6 +172,8 @@ class Queue:
         self.share, self.try_again = share, try_again
         self.again, self._twins, self._there = set(), [], set()
         self._numbers = {name: number // shard_size for number, name in enumerate(videos)}
+        # Tasks that do not know which videos are copies fill no lot up with the next one's, or they would not agree.
+        self._agree = share == WHOLE or all(contents.is_known(name, video) for name, video in videos.items())
 
     def new(self) -> Iterator[list[str]]:
         """Lots of videos that were never tried."""
@@ -199,6 +204,9 @@ class Queue:
                 self._twins.append(name)
                 drop_all([self.videos[name]])
             else:
+                if lot and not self._agree and self._numbers[lot[0]] != self._numbers[name]:
+                    yield lot
+                    lot = []
                 lot.append(name)
                 if len(lot) == self.shard_size:
                     yield lot

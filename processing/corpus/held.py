@@ -4,6 +4,7 @@
     Parquet files ─────► ParquetVideo ─┤
     tar archives ──────► TarVideo ─────┼──fetch()──► a private file ──drop()──► gone
     files on the Hub ──► HubVideo ─────┘
+    files here, with captions beside ──► FileVideo: the file, which stays
 
 What one takes is a request, or the reading on of a file: nothing is downloaded whole, and a killed run leaves a folder
 that the next one removes.
@@ -98,6 +99,22 @@ class HeldVideo:
 
     def __getstate__(self) -> dict:
         return {**self.__dict__, "_path": None, "_stack": None}  # another process has files of its own
+
+
+class FileVideo(HeldVideo):
+    """A file on this machine, which stays where it lies, and of which a data set tells what is said.
+
+    Args:
+        path (`Path`):
+            Of the file.
+    """
+
+    def __init__(self, path: Path):
+        super().__init__(str(path), "", path.parent)
+        self.path = path
+
+    def fetch(self) -> Path:
+        return self.path
 
 
 class TableVideo(HeldVideo):
@@ -226,9 +243,13 @@ class ParquetColumn:
 
     def list_videos(self, url: str, captions: str | None = None) -> Iterator[tuple[int, int, str | None, object]]:
         """Of each video its row group, its place there, its path if there is one, and what the column of captions
-        holds, if that is named. No bytes of videos are read."""
+        holds, if that is named. No bytes of videos are read.
+
+        Raises:
+            ValueError: The file has no such columns, or the one of videos holds something else.
+        """
         with self._open(url) as file:
-            kind = file.schema_arrow.field(self.column).type
+            kind = self._check_columns(url, file.schema_arrow, captions)
             told = pa.types.is_struct(kind) and kind.get_field_index("path") >= 0
             columns = ([f"{self.column}.path"] if told else []) + ([captions] if captions else [])
             for group in range(file.num_row_groups):
@@ -239,6 +260,19 @@ class ParquetColumn:
                 if captions:
                     said = table[captions].to_pylist()
                 yield from ((group, *row) for row in zip(range(len(paths)), paths, said, strict=True))
+
+    def _check_columns(self, url: str, schema: pa.Schema, captions: str | None) -> pa.DataType:
+        """The type of the column."""
+        for name in filter(None, (self.column, captions)):
+            if name not in schema.names:
+                raise ValueError(f"{url} has no column {name!r}; its columns are {', '.join(schema.names)}.")
+        kind = schema.field(self.column).type
+        inside = kind.field("bytes").type if pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0 else kind
+        if not (pa.types.is_binary(inside) or pa.types.is_large_binary(inside)):
+            raise ValueError(
+                f"Column {self.column!r} of {url} holds {kind}; allowed are bytes, or 'bytes' and 'path' together."
+            )
+        return kind
 
     def read(self, url: str, group: int, place: int) -> bytes | None:
         """The bytes of a video."""
@@ -300,6 +334,11 @@ def copy(source, path: Path, most: int | None = None) -> str:
             digest.update(chunk)
             most = None if most is None else most - len(chunk)
     return digest.hexdigest()
+
+
+def own_file(video: str | PathLike | HeldVideo) -> str | PathLike | HeldVideo:
+    """A video's file, where it has one that stays."""
+    return video.path if isinstance(video, FileVideo) else video
 
 
 def fetch_all(videos: Mapping[str, str | PathLike | HeldVideo]) -> tuple[dict[str, str | PathLike], dict[str, str]]:

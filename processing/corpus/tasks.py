@@ -3,6 +3,7 @@
     note_contents (N tasks) ──► describe_share (N tasks) ──► build_corpus(…, again=False)
 
 The first is done in a moment and may be left out: without it every task reads all files, to know which hold the same.
+(Of a data set, from which that would fetch everything, a task then finds the copies among its own videos alone.)
 The lots that are shared out are those of a single loop, and each becomes a shard that is named after what is in it. So
 tasks need not talk to one another, and neither their number nor their order, nor what was killed and done again, by as
 many tasks as there are then, changes a byte of what [`build_corpus`] makes in the end.
@@ -55,10 +56,12 @@ def note_contents(
     with only_one(Path(output_dir), shared=share != WHOLE):
         contents = whole_contents(shards)
         own = [name for number, name in enumerate(videos) if share.holds(number)]
-        for name in tqdm(own, desc="Contents", unit="video"):
-            contents.look_at(name, videos[name], subtitles.get(name))
-            drop_all([videos[name]])
-        contents.save(others=videos)
+        try:
+            for name in tqdm(own, desc="Contents", unit="video"):
+                contents.look_at(name, videos[name], subtitles.get(name))
+                drop_all([videos[name]])
+        finally:  # what was fetched for it is not fetched again after a line was cut
+            contents.save(others=videos)
 
 
 def describe_share(

@@ -188,13 +188,14 @@ class VideoBertDataCollator:
         if allowed.any() and not predicted.any():
             place = rng.choice(np.flatnonzero(allowed))
             predicted[place : place + (self.codes - code[place] if vision[place] else 1)] = True
+        covered = coming | self._behind_hidden_codes(predicted, vision)
 
         kind = rng.random(len(original))
         visual = rng.choice(self.visual_ids, len(original)) - self.visual_ids[0]
         visual = self.first_ids[code] + visual % self.code_sizes[code]
         random_ids = np.where(vision == 1, visual, rng.choice(self.word_ids, len(original)))
-        masked = np.where(predicted & ((kind < 0.8) | coming), self.mask_id, original)
-        masked = np.where(predicted & (kind >= 0.9) & ~coming, random_ids, masked)
+        masked = np.where(predicted & ((kind < 0.8) | covered), self.mask_id, original)
+        masked = np.where(predicted & (kind >= 0.9) & ~covered, random_ids, masked)
         labels = np.where(predicted, original, IGNORED)
 
         joint = vision.any() and (allowed & (vision == 0)).any()
@@ -208,6 +209,12 @@ class VideoBertDataCollator:
         rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(3,)))
         first = rng.integers(self.codes, size=(len(clips), 1))
         predicted[clips] = predicted[clips[:, :1]] & (np.arange(self.codes) >= first)
+
+    def _behind_hidden_codes(self, predicted: np.ndarray, vision: np.ndarray) -> np.ndarray:
+        """Codes behind a predicted one in their clip, which they would give away if they stayed in place: (L,)."""
+        behind, clips = np.zeros(len(predicted), dtype=bool), np.flatnonzero(vision).reshape(-1, self.codes)
+        behind[clips[:, 1:]] = predicted[clips[:, :-1]]
+        return behind
 
     def _draw_future(self, example: Mapping, allowed: np.ndarray) -> np.ndarray:
         """Which visual tokens come last and are hidden all together: (L,), none where the cloze alone is asked."""

@@ -44,7 +44,7 @@ def read_coin(path: str | PathLike) -> tuple[list[dict], dict[str, list[str]]]:
         raise ValueError(
             f"{path} is no annotation file of COIN, whose 'database' has videos with 'annotation' ({error!r})"
         ) from None
-    phrases: dict[str, set] = {}
+    phrases: dict[str, list[str]] = {}
     for step in steps:
         known = phrases.setdefault(step["task"], [])
         if step["sentence"] not in known:

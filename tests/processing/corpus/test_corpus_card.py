@@ -40,6 +40,15 @@ def test_errors_are_counted_by_kind():
     )
 
 
+def test_the_card_tells_how_many_visual_ids_a_clip_has(tmp_path):
+    """Wherever it speaks of them."""
+    rows = datasets.Dataset.from_list([one | {"tokens_per_clip": 2} for one in ROWS])
+    write_corpus_card(tmp_path, {"train": rows}, {}, "me/rows")
+    text = (tmp_path / "README.md").read_text()
+    assert "and 2 visual ids for each clip of 1.5 s" in text and "one visual id" not in text
+    assert "| `visual_ids` | 2 visual ids a clip |\n| `tokens_per_clip` | how many" in text
+
+
 def test_the_card_tells_what_was_made_and_states_no_licence_of_its_own(tmp_path):
     """The Hub reads splits and sizes of it; the licence is the user's to know."""
     splits = {"train": datasets.Dataset.from_list(ROWS[:3]), "test": datasets.Dataset.from_list(ROWS[3:])}
@@ -57,6 +66,7 @@ def test_the_card_tells_what_was_made_and_states_no_licence_of_its_own(tmp_path)
         'load_dataset("me/rows", split="train", streaming=True)',
     ):
         assert part in card.text
+    assert "and one visual id for each clip of 1.5 s" in card.text and "tokens_per_clip" not in card.text
     assert "snapshot_download" not in card.text and "The codebook is not here" in card.text
     (tmp_path / "codebook").mkdir()
     write_corpus_card(tmp_path, splits, made, "me/rows", "cc-by-4.0", ["de"])

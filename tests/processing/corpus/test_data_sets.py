@@ -1,7 +1,9 @@
 """Protects which videos a data set on this machine holds, and that each is a file only while it is worked on."""
 
+import json
 import pickle
 import tarfile
+from threading import Event
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -9,9 +11,11 @@ import pytest
 from datasets import Dataset, Video, load_from_disk
 from support.stand_in import StandIn
 
-from processing.corpus import build_corpus, dataset_videos, streamed_videos
-from processing.corpus.contents import stamp_of
-from processing.corpus.held import HeldVideo, NoVideoError
+from processing.corpus import Share, build_corpus, dataset_videos, describing, note_contents, streamed_videos
+from processing.corpus.contents import Contents, digest_of_video, stamp_of
+from processing.corpus.describing import Queue
+from processing.corpus.held import HeldVideo, LostConnectionError, NoVideoError
+from processing.corpus.isolation import Here
 
 
 def saved(folder, clips):
@@ -19,7 +23,7 @@ def saved(folder, clips):
     return load_from_disk(folder)
 
 
-def test_files_stay_where_they_lie(tmp_path):
+def test_files_stay_where_they_lie(tmp_path, monkeypatch):
     """Under the names that they have below the folder of them all, one that is not there too."""
     paths = [str(tmp_path / "a" / name) for name in ("b/y.mp4", "x.mp4", "gone.mp4")]
     data = Dataset.from_dict({"clip": paths, "label": [1, 2, 3]}).cast_column("clip", Video())
@@ -29,6 +33,29 @@ def test_files_stay_where_they_lie(tmp_path):
         dataset_videos(Dataset.from_dict({"text": ["a"]}), tmp_path)
     with pytest.raises(ValueError, match="no column 'film'; its columns are clip, label"):
         dataset_videos(data, tmp_path, "film")
+    with pytest.raises(ValueError, match="Column 'label' holds .*int64.*; allowed are videos, or the paths"):
+        dataset_videos(data, tmp_path, "label")
+    monkeypatch.chdir(tmp_path)
+    mixed = Dataset.from_dict({"clip": [paths[0], "a/x.mp4"]}).cast_column("clip", Video())
+    assert {name: str(path) for name, path in dataset_videos(mixed, tmp_path).items()} == {
+        "b/y": paths[0],
+        "x": paths[1],
+    }
+
+
+@pytest.mark.parametrize(
+    ("table", "given", "sentence"),
+    [
+        ("t.jsonl", {"column": "n"}, "Row 0 has 7 in column 'n'; allowed are videos, or the paths of their files"),
+        ("t.csv", {"column": "film"}, "no column 'film'; its columns are clip, n"),
+        ("t.csv", {"column": "clip", "captions": "said"}, "no column 'said'; its columns are clip, n"),
+    ],
+)
+def test_a_table_without_the_column_is_a_sentence(tmp_path, table, given, sentence):
+    """Also where types are not told before rows are read; what is said is never left out without a word."""
+    (tmp_path / table).write_text('{"clip": "a.mp4", "n": 7}\n' if "json" in table else "clip,n\na.mp4,7\n")
+    with pytest.raises(ValueError, match=sentence):
+        streamed_videos(str(tmp_path), tmp_path, **given)
 
 
 def test_what_it_holds_is_a_file_for_a_while(tmp_path):
@@ -75,6 +102,82 @@ def test_a_row_of_nothing_is_an_error_once(tmp_path):
     assert rows[1]["error"] == "000001_video: the data set holds no video there"
 
 
+def test_other_rows_and_columns_are_other_videos(tmp_path):
+    """Under the numbers and names of those before, in files that are the same."""
+    data = saved(tmp_path / "data", [{"bytes": bytes([65 + number]), "path": None} for number in range(4)])
+    parts = [data.select(range(2)), data.select(range(2, 4)), data.select([0, 2])]
+    found = [dataset_videos(part, tmp_path / "out") for part in parts]
+    assert [*found[0]] == [*found[1]] == [*found[2]]
+    assert len({stamp_of(one) for videos in found for one in videos.values()}) == 6
+    (tmp_path / "parquet").mkdir()
+    pq.write_table(pa.table({"left": [b"a"], "right": [b"b"]}), tmp_path / "parquet" / "train.parquet")
+    sides = [streamed_videos(str(tmp_path / "parquet"), tmp_path, column=name) for name in ("left", "right")]
+    assert [*sides[0]] == [*sides[1]] and len({stamp_of(one) for side in sides for one in side.values()}) == 2
+
+
+class Cut(HeldVideo):
+    """Notes that it is fetched; the line to one of them is cut."""
+
+    fetched, cut = [], None
+
+    def _write(self, path):
+        self.fetched.append(self.name)
+        if self.name == Cut.cut:
+            raise LostConnectionError(f"{self.name} cannot be fetched")
+        path.write_text(self.name)
+
+
+def test_what_was_noted_stays_where_the_line_is_cut(tmp_path):
+    """What was fetched to know what it holds is not fetched for that once more."""
+    videos = {name: Cut(name, name, tmp_path / "features") for name in "abcd"}
+    Cut.fetched, Cut.cut = [], "c"
+    with pytest.raises(LostConnectionError):
+        note_contents(videos, tmp_path, Share(0, 1))
+    Cut.cut = None
+    note_contents(videos, tmp_path, Share(0, 1))
+    assert Cut.fetched == ["a", "b", "c", "c", "d"]
+
+
+def test_tasks_that_know_no_copies_share_all_videos_out(tmp_path):
+    """Each takes the others of a lot with a copy, and no more: no video is two tasks', and none is nobody's."""
+    taken = []
+    for task in (0, 1):
+        (folder := tmp_path / str(task)).mkdir()
+        videos = {name: Cut(name[0], name, folder) for name in ("a0", "a1", "b", "c", "d", "e", "f", "g")}
+        queue = Queue(videos, {}, Contents(folder), 2, False, lambda count: None, Share(task, 2))
+        taken.append([*queue.new()])
+        for video in videos.values():
+            video.drop()
+    assert taken == [[["a0"], ["d", "e"]], [["b", "c"], ["f", "g"]]]
+
+
+class Late(HeldVideo):
+    """Of one the line is cut when another one is on its way, which comes when the work has ended."""
+
+    on_its_way, ended = Event(), Event()
+
+    def _write(self, path):
+        if self.name == "v1":
+            self.on_its_way.wait(60)
+            raise LostConnectionError(f"{self.name} cannot be fetched")
+        self.on_its_way.set()
+        self.ended.wait(60)
+        path.write_text(self.name)
+
+
+def test_what_comes_when_the_work_has_ended_is_dropped_too(tmp_path, monkeypatch):
+    """Of two workers one stops the build; the file that the other one waits for does not stay."""
+    videos = {name: Late(name, name, tmp_path / "features") for name in ("v1", "v2")}
+    for name, video in videos.items():
+        video.digest = name
+    describers = [Here(StandIn()), Here(StandIn())]
+    monkeypatch.setattr(Here, "close", lambda self: Late.ended.set())
+    monkeypatch.setattr(describing, "make_describers", lambda *_: describers)
+    with pytest.raises(LostConnectionError):
+        build_corpus(videos, StandIn(), tmp_path, shard_size=1, num_workers=2)
+    assert not [*tmp_path.rglob("*.unfinished")]
+
+
 def test_a_folder_of_parquet_or_tar_is_read_as_on_the_hub(tmp_path):
     """Parquet of plain bytes; and in whichever order videos are asked for, in another process too."""
     contents = [bytes([65 + number]) * 5000 for number in range(7)]
@@ -93,6 +196,24 @@ def test_a_folder_of_parquet_or_tar_is_read_as_on_the_hub(tmp_path):
         for number in (0, 1, 1, 2, 6, 4, 3, 5, 0):
             assert videos[number].fetch().read_bytes() == contents[number]
             videos[number].drop()
+
+
+@pytest.mark.parametrize(
+    ("columns", "sentence"),
+    [
+        ({"mp4": ["a.mp4"]}, "Column 'mp4' of .*train-1.parquet holds string; allowed are bytes"),
+        ({"mp4": [{"path": "a.mp4"}]}, "Column 'mp4' of .*train-1.parquet holds struct<path: string>; allowed"),
+        ({"film": [b"1"]}, "train-1.parquet has no column 'mp4'; its columns are film"),
+        ({"mp4": [b"1"], "n": [1]}, "train-1.parquet has no column 'said'; its columns are mp4, n"),
+    ],
+)
+def test_a_column_of_no_bytes_is_a_sentence(tmp_path, columns, sentence):
+    """Found when videos are listed, also in the second file, and not as a fault of ours in the midst of the work."""
+    pq.write_table(pa.table({"mp4": [b"1"], "said": [None]}), tmp_path / "train-0.parquet")
+    pq.write_table(pa.table(columns), tmp_path / "train-1.parquet")
+    given = {"captions": "said"} if "n" in columns else {}
+    with pytest.raises(ValueError, match=sentence):
+        streamed_videos(str(tmp_path), tmp_path, column="mp4", **given)
 
 
 def test_of_several_configurations_one_is_named(tmp_path):
@@ -126,7 +247,8 @@ def test_damage_in_the_midst_is_of_its_rows_alone(tmp_path):
 
 
 def test_captions_are_what_is_said(tmp_path):
-    """In the forms in which data sets hold them, as Parquet and on disk; a text is never taken for a file's name."""
+    """In the forms in which data sets hold them, as Parquet, on disk and beside files, which stay where they lie,
+    and of one file in several rows; a text is never taken for a file's name."""
     said = [{"text": "cut it.", "start": 0.5, "end": 1.0}]
     (tmp_path / "parquet").mkdir()
     for number, (told, expected) in enumerate(
@@ -145,5 +267,24 @@ def test_captions_are_what_is_said(tmp_path):
     found = dataset_videos(data, tmp_path, captions="said")
     assert [video.captions for video in found.values()] == [said, None]
     assert found["000000_a"].fetch().read_bytes() == b"a" and not found["000000_a"].drop()
+    paths = [tmp_path / "files" / "train" / f"{name}.mp4" for name in "ab"]
+    paths[0].parent.mkdir(parents=True)
+    for path in paths:
+        path.write_text(path.name)
+    lines = [json.dumps({"file_name": path.name, "said": said if path is paths[0] else None}) for path in paths]
+    (paths[0].parent / "metadata.jsonl").write_text("\n".join(lines))
+    files = streamed_videos(str(tmp_path / "files"), tmp_path, captions="said")
+    rows = Dataset.from_dict({"clip": [*map(str, paths)], "said": [said, None]}).cast_column("clip", Video())
+    for found in (files, dataset_videos(rows, tmp_path, captions="said")):
+        (first, second), file = found.values(), paths[0]
+        assert (first.captions, first.fetch(), second) == (said, file, paths[1]) and not first.drop()
+        assert file.exists() and stamp_of(first) == stamp_of(file) and digest_of_video(first, False)
+    more = [{"text": "stir.", "start": 2.0, "end": 3.0}]
+    lines = [json.dumps({"file_name": "a.mp4", "said": told}) for told in (said, said, more)]
+    (paths[0].parent / "metadata.jsonl").write_text("\n".join(lines))
+    rows = Dataset.from_dict({"clip": [str(paths[0])] * 3, "said": [said, said, more]}).cast_column("clip", Video())
+    files = streamed_videos(str(tmp_path / "files"), tmp_path, captions="said")
+    for found in (files, dataset_videos(rows, tmp_path, captions="said")):
+        assert [video.captions for video in found.values()] == [said + more]
     with pytest.raises(ValueError, match="no column 'words'; its columns are clip, said"):
         dataset_videos(data, tmp_path, captions="words")

@@ -90,7 +90,8 @@ def hidden(labels):
 
 
 def test_a_clip_is_hidden_from_one_code_on():
-    """Whoever asks a first code hides the second, which would give it away; a second one is asked alone as well."""
+    """Whoever asks a first code hides the second, which would give it away and is never left in its place; a second
+    one is asked alone as well."""
     collator = VideoBertDataCollator(two_codes(), vision_probability=0.4)
     ids, types = joint_sequence([], doubled(row("v", [], 50))["visual_ids"], 4, 1, 5, OFFSET, None, EACH)
     kinds, replaced = [], []
@@ -99,6 +100,8 @@ def test_a_clip_is_hidden_from_one_code_on():
             {"input_ids": ids, "token_type_ids": types, "alignment_label": -100, "masked": True, "seed": (seed,)}
         )
         kinds += map(tuple, hidden(labels).tolist())
+        second = masked[1:-1].reshape(-1, EACH)[hidden(labels)[:, 0], 1]
+        assert (second == collator.mask_id).all()
         assert [label for label in labels if label >= 0] == [
             one for one, label in zip(ids, labels, strict=True) if label >= 0
         ]
