@@ -18,6 +18,7 @@ import numpy as np
 from torchcodec.encoders import JpegEncoder
 
 from processing import MediaError, VideoBertProcessor
+from processing.codes_videobert import Clip, noted_in_row, split_clips, tokens_per_clip
 from processing.corpus.isolation import Child, EndedError, make_describers
 from processing.description_videobert import PICTURES, Progress, unwatched
 from processing.media_videobert import open_media
@@ -51,6 +52,10 @@ class Seen:
     @property
     def visual_ids(self) -> list[int]:
         return self.row["visual_ids"]
+
+    @property
+    def clips(self) -> list[Clip]:
+        return split_clips(self.visual_ids, tokens_per_clip(self.row))
 
     @property
     def clip_seconds(self) -> float:
@@ -166,7 +171,7 @@ class Watcher:
             raise ValueError(told.replace(path, Path(path).name))
         row["error"] = row["error"] and row["error"].replace(path, Path(path).name)
         ids = self.codebook.encode(features).tolist() if len(features) else []
-        return Seen(Path(path).name, {**row, "visual_ids": ids, "codebook": self.codebook.fingerprint}, pictures)
+        return Seen(Path(path).name, {**row, "visual_ids": ids, **noted_in_row(self.codebook)}, pictures)
 
     def _watch(self, path: str, visitor: str, on_progress: Callable) -> dict:
         child, name = self._free.get(), Path(path).name
@@ -195,6 +200,8 @@ class Watcher:
         finally:
             with self._lock:
                 whole = self._busy.pop(child, None) is not None and whole
+            if not whole:
+                child.close()
             self._free.put(child if whole else Child(child.begin, child.deadline, child.memory))
 
     def stop(self, visitor: str) -> None:
