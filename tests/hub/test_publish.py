@@ -118,7 +118,8 @@ def test_figures_of_other_weights_are_not_published(hub, run_folder, capsys):
 
 
 def test_what_the_hub_refuses_is_a_sentence_and_leaves_nothing(hub, run_folder, monkeypatch):
-    """No token, a wrong one, one without the right to write, and a folder that holds no model."""
+    """No token, a wrong one, one without the right to write, and a folder that holds none, or
+    something else."""
     for token, told in {
         "hf_nobody": "does not know the token",
         "hf_reader": "may not write to me/kitchen",
@@ -128,8 +129,13 @@ def test_what_the_hub_refuses_is_a_sentence_and_leaves_nothing(hub, run_folder, 
         with pytest.raises(ValueError, match=told):
             main([f"--model={run_folder}", "--repo_id=me/kitchen"])
     assert not hub.store.repositories
-    with pytest.raises(ValueError, match="holds no config.json"):
-        main([f"--model={run_folder / 'codebook' / 'nothing'}", "--repo_id=me/kitchen"])
+    for thing, folder, told in (
+        ("model", run_folder / "codebook" / "nothing", "holds no config.json"),
+        ("model", run_folder / "codebook", "holds a VisualCodebook; allowed is the folder of a trained model"),
+        ("codebook", run_folder, r"holds a VideoBertFor\w+; allowed is the folder of a codebook"),
+    ):
+        with pytest.raises(ValueError, match=told):
+            main([f"--{thing}={folder}", "--repo_id=me/kitchen"])
 
 
 @pytest.mark.slow
