@@ -93,10 +93,12 @@ class Looker:
         if seconds > 60 * self.max_minutes:
             return refused(f"{video}: it lasts {seconds / 60:.1f} minutes; allowed are {self.max_minutes:g}.")
         clips = self.processor.video_processor.num_clips(seconds)
-        (row,) = self.processor.describe(
-            [video], [name], [subtitles], on_progress=lambda stage: on_progress(f"{stage} of {clips}")
-        )
-        return {**row, "pictures": clip_pictures(video, row["clip_seconds"], len(row["features"]))}
+
+        def tell(stage: str) -> None:
+            on_progress(f"{stage} of {clips}")
+
+        (row,) = self.processor.describe([video], [name], [subtitles], on_progress=tell)
+        return {**row, "pictures": clip_pictures(video, row["clip_seconds"], len(row["features"]), tell)}
 
 
 def refused(error: str) -> dict:
@@ -104,7 +106,7 @@ def refused(error: str) -> dict:
     return {"error": error, "features": np.zeros((0, 0), np.float32)}
 
 
-def clip_pictures(video: str, clip_seconds: float, clips: int) -> list[str]:
+def clip_pictures(video: str, clip_seconds: float, clips: int, on_progress: Progress = unwatched) -> list[str]:
     """The frame in the middle of each of the first clips, as far as they can be read: JPEG in base64."""
     pictures = []
     try:
@@ -114,6 +116,7 @@ def clip_pictures(video: str, clip_seconds: float, clips: int) -> list[str]:
             looks = media.iter_clips(clip_seconds, 2 / clip_seconds, *shape) if clips else ()
             for _, look in zip(range(clips), looks, strict=False):
                 pictures.append(jpeg(look[1]))
+                on_progress(PICTURES)
     except MediaError:
         pass  # the row has told of it
     return pictures

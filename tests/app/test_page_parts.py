@@ -13,7 +13,7 @@ from app_parts import drawing  # noqa: E402
 from app_parts.desk import UNFORESEEN, in_a_sentence  # noqa: E402
 from app_parts.limits import RateLimit, spoken  # noqa: E402
 from app_parts.serving import PageOptions, serve_page, watch_samples  # noqa: E402
-from app_parts.watching import Seen  # noqa: E402
+from app_parts.watching import Seen, clip_pictures  # noqa: E402
 
 HOSTILE = '"><script>alert(1)</script><img src=x onerror=alert(1)>'
 
@@ -160,6 +160,13 @@ def test_samples_of_one_name_are_two_videos(tmp_path):
 
     samples = watch_samples(tmp_path / "given", Blind(), tmp_path / "copies")
     assert [one.path.read_text() for one in samples.values()] == ["a", "b"]
+
+
+def test_pictures_of_clips_are_progress(videos):
+    """A large video takes long to read once more; without a sign its process would be ended."""
+    told = []
+    assert len(clip_pictures(str(videos / "first.mp4"), 1.5, 3, told.append)) == 3
+    assert told == ["pictures"] * 3
 
 
 def test_what_lies_in_the_model_folder_is_found(tmp_path):
