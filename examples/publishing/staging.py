@@ -21,6 +21,7 @@ from processing.corpus.rows import shared_value
 from processing.corpus.settings import read_settings
 from processing.evaluation.tables import results_tables
 from processing.model_card import write_model_card
+from processing.speech_videobert import language_code
 
 ROWS_A_FILE = 100_000
 # Where the scripts that train leave what they measured.
@@ -144,7 +145,8 @@ def stage_corpus(
         shape = read_json(codebook / "config.json")
         made["codebook"] = f"{shape['levels']} levels of {shape['branches']}"
         made["share of the videos that its fit did not see"] = fit.get("held_out_share")
-    write_corpus_card(folder, splits, made, repo_id, license, language or made.get("language"))
+    written = "en" if made.get("task") == "translate" else language_code(made.get("language"))
+    write_corpus_card(folder, splits, made, repo_id, license, language or written)
 
 
 def split_rows(rows: datasets.Dataset, held_out_share: float | None) -> dict[str, datasets.Dataset]:

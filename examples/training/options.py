@@ -14,7 +14,7 @@ from typing import Any, Literal
 import yaml
 from transformers import HfArgumentParser
 
-from processing.speech_videobert import SPEECH_ENGINES, SPEECH_TASKS
+from processing.speech_videobert import SPEECH_ENGINES, SPEECH_TASKS, language_code
 from processing.training_data.examples import DEFAULT_MIXTURE, REGIMES
 
 # Several examples in a row, all of them in one row, one a row, or one a row beside others of its length.
@@ -82,7 +82,7 @@ class ModelOptions:
 
     def written_language(self) -> str | None:
         """Code of the language that sentences are in, where the options tell."""
-        return "en" if self.asr_task == "translate" else self.language
+        return "en" if self.asr_task == "translate" else language_code(self.language)
 
 
 @dataclass

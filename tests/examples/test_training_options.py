@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from training.options import KITCHEN, parse_options
+from training.options import KITCHEN, ModelOptions, parse_options
 
 CONFIGS = KITCHEN.parent
 ROWS = ["--corpus=rows", "--processor=folder"]
@@ -16,6 +16,12 @@ def test_rows_that_contradict_are_refused(capsys):
     with pytest.raises(SystemExit):
         parse_options(["--corpus", "rows"])
     assert "--corpus needs --processor" in capsys.readouterr().err
+
+
+def test_cards_tell_codes_of_languages():
+    """Whisper also knows names, with which the Hub would refuse the card when all is done."""
+    assert [ModelOptions(language=one).written_language() for one in ("German", "de", None)] == ["de", "de", None]
+    assert ModelOptions(language="German", asr_task="translate").written_language() == "en"
 
 
 @pytest.mark.parametrize("source", ["", "--corpus rows --processor folder"])

@@ -160,7 +160,12 @@ def corpus_folder(tmp_path):
     Dataset.from_list(rows, features=ROW_FEATURES).save_to_disk(folder / "rows")
     save_codebook(codebook, folder / "codebook", {"held_out_share": 0.2})
     (folder / "features").mkdir()
-    settings = {"asr_model": "openai/whisper-small", "language": "en", "task": None, "contents": {"asr_model": None}}
+    settings = {
+        "asr_model": "openai/whisper-small",
+        "language": "german",
+        "task": "translate",
+        "contents": {"asr_model": None},
+    }
     (folder / "features" / "settings.json").write_text(
         json.dumps(settings | {"backbone": "torchvision/s3d", "fps": 20})
     )
@@ -168,7 +173,8 @@ def corpus_folder(tmp_path):
 
 
 def test_a_corpus_goes_in_one_commit(hub, corpus_folder):
-    """Rows in the splits that the codebook's fit made, the codebook, and a card that says how they were made."""
+    """Rows in the splits that the codebook's fit made, the codebook, and a card that says how they were made,
+    and in which language the sentences are."""
     folder, rows = corpus_folder
     main([f"--corpus={folder}", "--repo_id=me/rows", "--license=cc-by-4.0"])
     published = hub.repository("me/rows", "dataset")
