@@ -82,7 +82,7 @@ class ModelOptions:
 
     def written_language(self) -> str | None:
         """Code of the language that sentences are in, where the options tell."""
-        return "en" if self.asr_task == "translate" else language_code(self.language)
+        return "en" if self.asr_task == "translate" else self.language
 
 
 @dataclass
@@ -368,7 +368,8 @@ def complete_options(options: Options) -> None:
 
 
 def complete_models(models: ModelOptions, networks: bool = True) -> None:
-    """The models of who names none; `networks`: those that look and hear, too."""
+    """The models of who names none; `networks`: those that look and hear, too. Of a language's name its code."""
+    models.language = language_code(models.language)
     models.text_model = models.text_model or "google-bert/bert-base-uncased"
     if networks:
         models.asr_model = models.asr_model or "openai/whisper-small"

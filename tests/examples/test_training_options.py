@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from training.options import KITCHEN, ModelOptions, parse_options
+from training.options import KITCHEN, ModelOptions, complete_models, parse_options
 
 CONFIGS = KITCHEN.parent
 ROWS = ["--corpus=rows", "--processor=folder"]
@@ -20,8 +20,17 @@ def test_rows_that_contradict_are_refused(capsys):
 
 def test_cards_tell_codes_of_languages():
     """Whisper also knows names, with which the Hub would refuse the card when all is done."""
-    assert [ModelOptions(language=one).written_language() for one in ("German", "de", None)] == ["de", "de", None]
-    assert ModelOptions(language="German", asr_task="translate").written_language() == "en"
+    for language, task, written in (
+        ("German", None, "de"),
+        ("de", None, "de"),
+        (None, None, None),
+        ("de", "translate", "en"),
+    ):
+        models = ModelOptions(language=language, asr_task=task)
+        complete_models(models)
+        assert models.written_language() == written
+    with pytest.raises(ValueError, match="knows no language 'klingon'"):  # before anything is done
+        complete_models(ModelOptions(language="klingon"))
 
 
 @pytest.mark.parametrize("source", ["", "--corpus rows --processor folder"])
