@@ -56,16 +56,16 @@ docs: $(VENV)/docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 	$(BIN)/python -m pytest tests/documents
 
-$(VENV)/docs: setup
+$(VENV)/docs: setup.py | setup
 	$(BIN)/python -m pip install --quiet --editable ".[app,demo,docs,test]"
 	touch $@
 
 # The page, in a real browser; without Chromium only its parts.
 app-test: $(VENV)/app
+	-sh examples/app_parts/install_chromium.sh
 	$(BIN)/python -m pytest tests/app
 
-$(VENV)/app: setup
-	-sh examples/app_parts/install_chromium.sh
+$(VENV)/app: setup.py | setup
 	$(BIN)/python -m pip install --quiet --editable ".[app-test]"
 	touch $@
 
@@ -73,7 +73,7 @@ $(VENV)/app: setup
 hooks: $(VENV)/quality
 	$(BIN)/pre-commit install
 
-$(VENV)/quality: setup
+$(VENV)/quality: setup.py | setup
 	$(BIN)/python -m pip install --quiet --editable ".[quality]"
 	touch $@
 

@@ -76,6 +76,7 @@ from processing.corpus.summary import summarise, summary_lines
 
 WITH_VIDEOS = ("all", "contents", "features", "finish")
 WITH_ROWS = ("all", "finish", "rows")
+OF_DATASET = ("dataset_config", "revision", "video_column", "captions_column")
 
 
 @dataclass
@@ -177,6 +178,8 @@ def main() -> None:
     options, models, hub = parser.parse_args_into_dataclasses()
     if options.stage in WITH_VIDEOS and (options.videos is None) == (options.dataset is None):
         parser.error("one of --videos and --dataset is needed: a folder or list of videos, or a data set")
+    if options.dataset is None and (alone := [f"--{name}" for name in OF_DATASET if getattr(options, name)]):
+        parser.error(f"{' and '.join(alone)}: only of use with --dataset, which is missing")
     if hub.push_to_hub and options.stage not in WITH_ROWS:
         parser.error(f"--push_to_hub publishes rows, which --stage {options.stage} does not make")
     complete_models(models)

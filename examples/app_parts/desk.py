@@ -12,17 +12,20 @@ from pathlib import Path
 
 import gradio as gr
 from endings import refused_by_us
+from gradio.utils import get_upload_folder
 from transformers.utils import logging
 
 from app_parts import drawing
 from app_parts.asking import Answers
 from app_parts.limits import RateLimit
 from app_parts.watching import Seen, StoppedError, Watcher, jpeg
+from processing.codes_videobert import ids_of_clips, join_clips
 
 logger = logging.get_logger(__name__)
 
 UNFORESEEN = "This went wrong for a reason that nobody has foreseen. It stands in the log of this machine."
 NO_VIDEO = "There is no video yet: drop one on the page, or take a sample."
+NOT_GIVEN = "Nobody gave this file to the page; allowed are a video that was dropped on it, and its samples."
 NO_CAPTIONER = (
     "This model has no captioner beside it, so it cannot say in whole sentences what a video shows. "
     "`examples/caption.py` trains one; `--captioner` names its folder."
@@ -100,6 +103,8 @@ class Desk:
                 raise ValueError(NO_VIDEO)
             if (sample := self._sample_of(path)) is not None:
                 return self._show(sample.seen)
+            if not Path(path).resolve().is_relative_to(Path(get_upload_folder()).resolve()):
+                raise ValueError(NOT_GIVEN)  # Gradio lets programs name all that it may show
             self._uploads[request.session_hash].add(path)
             self._videos.take(visitor(request))
             progress(0, desc="Opening the video")
@@ -144,7 +149,7 @@ class Desk:
     def _show(self, seen: Seen):
         parts = [(part_name(one), number) for number, one in enumerate(self.answers.moments(seen.row))]
         others = [name for name, sample in self.samples.items() if sample.seen is not seen]
-        clips = len(seen.visual_ids)
+        clips = len(seen.clips)
         return (
             drawing.timeline(seen, self.codebook_picture),
             seen,
@@ -173,8 +178,8 @@ class Desk:
     def forecast(self, seen: Seen | None, seconds: float, text: str, request: gr.Request) -> str:
         """What comes after the first seconds."""
         with self._asked(seen, request):
-            clips = seen.visual_ids[: round(seconds / seen.clip_seconds)]
-            answers = self.answers.forecast(clips, text)
+            shown = ids_of_clips(seen.row, range(round(seconds / seen.clip_seconds)))
+            answers = self.answers.forecast(shown, text)
             return drawing.future(answers, seen, lambda visual_id: self.any_picture(visual_id, seen))
 
     def caption(self, seen: Seen | None, request: gr.Request) -> str:
@@ -214,8 +219,8 @@ class Desk:
         if (kept := self.codebook_picture(visual_id)) is not None:
             return kept
         for one in (seen, *(sample.seen for sample in self.samples.values())):
-            for own_id, picture in zip(one.visual_ids, one.pictures, strict=False):
-                if own_id == visual_id:
+            for clip, picture in zip(one.clips, one.pictures, strict=False):
+                if visual_id in join_clips([clip]):
                     return picture
         return None
 

@@ -26,9 +26,9 @@ def timeline(seen: Seen, token_picture: TokenPicture) -> str:
     step, row = seen.clip_seconds, seen.row
     clips = "".join(
         f'<li><button data-time="{step * number:.2f}" title="Go to {step * number:.1f} s">'
-        f"{frame(seen.pictures, number, step)}{token(visual_id, token_picture(visual_id))}"
+        f"{frame(seen.pictures, number, step)}{tokens(clip, token_picture)}"
         f'<span class="vb-when">{step * number:.1f} s</span></button></li>'
-        for number, visual_id in enumerate(seen.visual_ids)
+        for number, clip in enumerate(seen.clips)
     )
     name, said = escape(seen.name), "".join(sentences(row["sentences"], step))
     if said:
@@ -43,7 +43,7 @@ def timeline(seen: Seen, token_picture: TokenPicture) -> str:
 
 def notes(seen: Seen) -> str:
     """How much was seen and heard, and what was wrong."""
-    row, count = seen.row, len(seen.visual_ids)
+    row, count = seen.row, len(seen.clips)
     kinds, seconds = len(set(seen.visual_ids)), row["duration"] or 0
     told = [
         f"<strong>{escape(seen.name)}</strong>: {seconds:.1f} s, {count} clips of {seen.clip_seconds:g} s as "
@@ -76,6 +76,11 @@ def frame(pictures: Sequence[str], number: int, clip_seconds: float) -> str:
         return '<span class="vb-frame">no picture</span>'
     when = f"Frame at {clip_seconds * (number + 0.5):.1f} s"
     return f'<img class="vb-frame" alt="{when}" src="data:image/jpeg;base64,{escape(pictures[number])}">'
+
+
+def tokens(clip: int | Sequence[int], token_picture: TokenPicture) -> str:
+    """The visual token of a clip, or those of all its codes."""
+    return "".join(token(one, token_picture(one)) for one in ([clip] if isinstance(clip, int) else clip))
 
 
 def token(visual_id: int, picture: str | None) -> str:
@@ -127,8 +132,8 @@ def future(answers: Sequence[Mapping], seen: Seen, token_picture: TokenPicture) 
     columns = []
     for one in answers:
         shown = "".join(
-            f"<li>{token(visual_id, token_picture(visual_id))} <span>{100 * score:.0f} %</span></li>"
-            for visual_id, score in zip(one["visual_ids"], one["scores"], strict=True)
+            f"<li>{tokens(clip, token_picture)} <span>{100 * score:.0f} %</span></li>"
+            for clip, score in zip(one["visual_ids"], one["scores"], strict=True)
         )
         said = " · ".join(
             f"{escape(mask[0]['token_str'])} {100 * mask[0]['score']:.0f} %" for mask in one.get("words", ())
@@ -144,11 +149,11 @@ def future(answers: Sequence[Mapping], seen: Seen, token_picture: TokenPicture) 
 def came(one: Mapping, seen: Seen) -> str:
     """The clip that a horizon is about, if the video has it."""
     number = round(one["start"] / seen.clip_seconds)
-    if number >= len(seen.visual_ids):
+    if number >= len(seen.clips):
         return ""
     return (
         f'<p class="vb-came">What came:</p><button data-time="{one["start"]:.2f}">'
-        f"{frame(seen.pictures, number, seen.clip_seconds)}{token(seen.visual_ids[number], None)}</button>"
+        f"{frame(seen.pictures, number, seen.clip_seconds)}{tokens(seen.clips[number], lambda _: None)}</button>"
     )
 
 

@@ -52,8 +52,8 @@ def build_page(desk: Desk, limits: dict, workers: int) -> gr.Blocks:
             How many videos are watched at a time.
     """
     clip = desk.answers.processor.video_processor.clip_seconds
-    # What nobody fetched for an hour is deleted, and everything when the page ends.
-    with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(600, 3600)) as page:
+    # Looked for every ten minutes, no file is there for more than an hour; and none when the page ends.
+    with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(600, 3000)) as page:
         seen = gr.State(None, time_to_live=3600)
         gr.Markdown(WELCOME.format(clip=clip))
         with gr.Row():

@@ -116,7 +116,11 @@ def serve_page(options: PageOptions) -> Iterator[str]:
     """
     if not options.model.is_dir():
         raise ValueError(f"{options.model} is no folder; give the folder of a trained VideoBERT.")
+    if options.workers < 1:
+        raise ValueError(f"workers is {options.workers}; allowed is 1 or more.")
     processor = VideoBertProcessor.from_pretrained(options.model)
+    if processor.codebook is None:
+        raise ValueError(f"{options.model} holds no codebook, without which no video can be read.")
     answers = load_answers(options, processor)
     watcher = Watcher(processor, options.max_minutes, options.workers)
     with tempfile.TemporaryDirectory(prefix="videobert_page_") as folder:
@@ -190,7 +194,8 @@ def watch_samples(folder: Path | None, watcher: Watcher, copies: Path) -> dict[s
     gr.set_static_paths([copies])  # shown from where they lie: what the page copies is deleted after an hour
     for name, path in list((find_videos(folder) if folder else {}).items())[:MAX_SAMPLES]:
         print(f"Watching the sample {name} …", flush=True)
-        copy = copies / path.name
+        copy = copies / str(len(samples)) / path.name  # in a folder of its own: others may have its name
+        copy.parent.mkdir(exist_ok=True)
         try:
             shutil.copyfile(path, copy)
             seen = watcher.look(str(copy), "", lambda *_: None)

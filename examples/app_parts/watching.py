@@ -18,6 +18,7 @@ import numpy as np
 from torchcodec.encoders import JpegEncoder
 
 from processing import MediaError, VideoBertProcessor
+from processing.codes_videobert import Clip, noted_in_row, split_clips, tokens_per_clip
 from processing.corpus.isolation import Child, EndedError, make_describers
 from processing.description_videobert import PICTURES, Progress, unwatched
 from processing.media_videobert import open_media
@@ -51,6 +52,10 @@ class Seen:
     @property
     def visual_ids(self) -> list[int]:
         return self.row["visual_ids"]
+
+    @property
+    def clips(self) -> list[Clip]:
+        return split_clips(self.visual_ids, tokens_per_clip(self.row))
 
     @property
     def clip_seconds(self) -> float:
@@ -88,10 +93,12 @@ class Looker:
         if seconds > 60 * self.max_minutes:
             return refused(f"{video}: it lasts {seconds / 60:.1f} minutes; allowed are {self.max_minutes:g}.")
         clips = self.processor.video_processor.num_clips(seconds)
-        (row,) = self.processor.describe(
-            [video], [name], [subtitles], on_progress=lambda stage: on_progress(f"{stage} of {clips}")
-        )
-        return {**row, "pictures": clip_pictures(video, row["clip_seconds"], len(row["features"]))}
+
+        def tell(stage: str) -> None:
+            on_progress(f"{stage} of {clips}")
+
+        (row,) = self.processor.describe([video], [name], [subtitles], on_progress=tell)
+        return {**row, "pictures": clip_pictures(video, row["clip_seconds"], len(row["features"]), tell)}
 
 
 def refused(error: str) -> dict:
@@ -99,7 +106,7 @@ def refused(error: str) -> dict:
     return {"error": error, "features": np.zeros((0, 0), np.float32)}
 
 
-def clip_pictures(video: str, clip_seconds: float, clips: int) -> list[str]:
+def clip_pictures(video: str, clip_seconds: float, clips: int, on_progress: Progress = unwatched) -> list[str]:
     """The frame in the middle of each of the first clips, as far as they can be read: JPEG in base64."""
     pictures = []
     try:
@@ -109,6 +116,7 @@ def clip_pictures(video: str, clip_seconds: float, clips: int) -> list[str]:
             looks = media.iter_clips(clip_seconds, 2 / clip_seconds, *shape) if clips else ()
             for _, look in zip(range(clips), looks, strict=False):
                 pictures.append(jpeg(look[1]))
+                on_progress(PICTURES)
     except MediaError:
         pass  # the row has told of it
     return pictures
@@ -166,7 +174,7 @@ class Watcher:
             raise ValueError(told.replace(path, Path(path).name))
         row["error"] = row["error"] and row["error"].replace(path, Path(path).name)
         ids = self.codebook.encode(features).tolist() if len(features) else []
-        return Seen(Path(path).name, {**row, "visual_ids": ids, "codebook": self.codebook.fingerprint}, pictures)
+        return Seen(Path(path).name, {**row, "visual_ids": ids, **noted_in_row(self.codebook)}, pictures)
 
     def _watch(self, path: str, visitor: str, on_progress: Callable) -> dict:
         child, name = self._free.get(), Path(path).name
@@ -195,6 +203,8 @@ class Watcher:
         finally:
             with self._lock:
                 whole = self._busy.pop(child, None) is not None and whole
+            if not whole:
+                child.close()
             self._free.put(child if whole else Child(child.begin, child.deadline, child.memory))
 
     def stop(self, visitor: str) -> None:

@@ -108,6 +108,7 @@ def publish_what_was_made(thing: str, source: Path, repo_id: str | None, **told)
         publish(thing, source, repo_id, **told)
     except ValueError as error:
         later = f"python examples/publish.py --{thing} {source} --repo_id {repo_id}"
+        later += "".join(f" --{name} {value}" for name, value in told.items() if value)
         raise ValueError(f"{error} What was made is in {source}; to publish it: {later}") from error
 
 

@@ -9,10 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import datasets
-from transformers import AutoConfig
 
 import modeling_videobert
-from processing import VideoBertProcessor
+from processing import VideoBertProcessor, VisualCodebook
 from processing.card_videobert import codebook_card, fill_empty_card
 from processing.codebook.saving import is_saved, load_codebook, read_record
 from processing.codebook.whole_files import read_json
@@ -22,6 +21,7 @@ from processing.corpus.rows import shared_value
 from processing.corpus.settings import read_settings
 from processing.evaluation.tables import results_tables
 from processing.model_card import write_model_card
+from processing.speech_videobert import language_code
 
 ROWS_A_FILE = 100_000
 # Where the scripts that train leave what they measured.
@@ -52,10 +52,10 @@ def stage_model(
     Raises:
         ValueError: There is no model, or figures of it are missing.
     """
-    if not (source / "config.json").is_file():
-        raise ValueError(f"{source} holds no config.json; allowed is the folder of a trained model.")
-    (architecture,) = AutoConfig.from_pretrained(source).architectures
-    model = getattr(modeling_videobert, architecture).from_pretrained(source)
+    kind = getattr(modeling_videobert, saved_class(source), None)
+    if kind is None:
+        raise ValueError(f"{source} holds {told_class(source)}; allowed is the folder of a trained model.")
+    model = kind.from_pretrained(source)
     processor = VideoBertProcessor.from_pretrained(source)
     model.save_pretrained(folder)
     processor.save_pretrained(folder)
@@ -81,14 +81,24 @@ def read_if_there(path: Path) -> dict:
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
 
+def saved_class(source: Path) -> str:
+    """Name of the class that was saved in a folder; empty where its `config.json`, if there is one, tells none."""
+    return (read_if_there(source / "config.json").get("architectures") or [""])[0]
+
+
+def told_class(source: Path) -> str:
+    """The same, for a sentence on a folder of something else."""
+    return f"a {name}" if (name := saved_class(source)) else "no config.json of a model"
+
+
 def stage_codebook(folder: Path, source: Path, repo_id: str) -> None:
     """A codebook with its frames, code and card; arguments as of [`stage_model`].
 
     Raises:
         ValueError: There is no codebook, or it is damaged.
     """
-    if not is_saved(source):
-        raise ValueError(f"{source} holds no config.json; allowed is the folder of a codebook.")
+    if saved_class(source) != VisualCodebook.__name__:
+        raise ValueError(f"{source} holds {told_class(source)}; allowed is the folder of a codebook.")
     codebook = load_codebook(source)
     codebook.save_pretrained(folder)
     fill_empty_card(folder, codebook_card(codebook, repo_id))
@@ -135,7 +145,8 @@ def stage_corpus(
         shape = read_json(codebook / "config.json")
         made["codebook"] = f"{shape['levels']} levels of {shape['branches']}"
         made["share of the videos that its fit did not see"] = fit.get("held_out_share")
-    write_corpus_card(folder, splits, made, repo_id, license, language or made.get("language"))
+    written = "en" if made.get("task") == "translate" else language_code(made.get("language"))
+    write_corpus_card(folder, splits, made, repo_id, license, language or written)
 
 
 def split_rows(rows: datasets.Dataset, held_out_share: float | None) -> dict[str, datasets.Dataset]:

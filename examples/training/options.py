@@ -14,7 +14,7 @@ from typing import Any, Literal
 import yaml
 from transformers import HfArgumentParser
 
-from processing.speech_videobert import SPEECH_ENGINES, SPEECH_TASKS
+from processing.speech_videobert import SPEECH_ENGINES, SPEECH_TASKS, language_code
 from processing.training_data.examples import DEFAULT_MIXTURE, REGIMES
 
 # Several examples in a row, all of them in one row, one a row, or one a row beside others of its length.
@@ -368,7 +368,8 @@ def complete_options(options: Options) -> None:
 
 
 def complete_models(models: ModelOptions, networks: bool = True) -> None:
-    """The models of who names none; `networks`: those that look and hear, too."""
+    """The models of who names none; `networks`: those that look and hear, too. Of a language's name its code."""
+    models.language = language_code(models.language)
     models.text_model = models.text_model or "google-bert/bert-base-uncased"
     if networks:
         models.asr_model = models.asr_model or "openai/whisper-small"

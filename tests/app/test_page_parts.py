@@ -12,8 +12,8 @@ import httpx  # noqa: E402
 from app_parts import drawing  # noqa: E402
 from app_parts.desk import UNFORESEEN, in_a_sentence  # noqa: E402
 from app_parts.limits import RateLimit, spoken  # noqa: E402
-from app_parts.serving import PageOptions, serve_page  # noqa: E402
-from app_parts.watching import Seen  # noqa: E402
+from app_parts.serving import PageOptions, serve_page, watch_samples  # noqa: E402
+from app_parts.watching import Seen, clip_pictures  # noqa: E402
 
 HOSTILE = '"><script>alert(1)</script><img src=x onerror=alert(1)>'
 
@@ -63,6 +63,17 @@ def test_a_timeline_tells_when_everything_is():
     # The first one has its lane for itself until 3 clips after its end: 1.2 s of 5.7.
     assert "--start: 0.200; --room: 3.800; --lane: 0; --spoken: 21%" in html
     assert "vb-said" not in drawing.timeline(seen_video(sentences=[]), {}.get)
+
+
+def test_a_clip_with_several_codes_is_one_clip():
+    """Two visual ids a clip: both are shown in its place, and times are those of clips."""
+    seen = seen_video(visual_ids=[1, 9, 2, 8], tokens_per_clip=2)
+    html = drawing.timeline(seen, {}.get)
+    assert re.findall(r'data-time="([\d.]+)"', html)[:2] == ["0.00", "1.50"] and html.count("vb-when") == 2 + 2
+    assert re.findall(r"<b>(\d)</b>", html) == ["1", "9", "2", "8"]
+    assert "2 clips of 1.5 s as 4 different visual tokens" in html
+    answer = {"horizon": 1, "start": 1.5, "end": 3.0, "visual_ids": [[1, 9]], "scores": [0.5]}
+    assert re.findall(r"<b>(\d)</b>", drawing.future([answer], seen, {}.get)) == ["1", "9", "2", "8"]
 
 
 def test_nothing_of_a_video_or_a_model_becomes_html():
@@ -124,6 +135,40 @@ def test_a_folder_that_is_none_is_refused(tmp_path):
         pass
 
 
+def test_a_page_that_could_watch_nothing_is_refused(page_folder, tmp_path):
+    """Before it is open: without a process that watches, or without a codebook that names what is seen."""
+    from processing import VideoBertProcessor
+
+    with pytest.raises(ValueError, match="workers is 0; allowed is 1 or more"):
+        serve_page(PageOptions(page_folder, workers=0)).__enter__()
+    processor = VideoBertProcessor.from_pretrained(page_folder)
+    processor.codebook = None
+    processor.save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match="holds no codebook"):
+        serve_page(PageOptions(tmp_path)).__enter__()
+
+
+def test_samples_of_one_name_are_two_videos(tmp_path):
+    """Folders may hold files of the same name."""
+    for name in ("a", "b"):
+        (tmp_path / "given" / name).mkdir(parents=True)
+        (tmp_path / "given" / name / "film.mp4").write_text(name)
+
+    class Blind:
+        def look(self, path, visitor, on_progress):
+            return Seen(Path(path).name, {"visual_ids": []}, [])
+
+    samples = watch_samples(tmp_path / "given", Blind(), tmp_path / "copies")
+    assert [one.path.read_text() for one in samples.values()] == ["a", "b"]
+
+
+def test_pictures_of_clips_are_progress(videos):
+    """A large video takes long to read once more; without a sign its process would be ended."""
+    told = []
+    assert len(clip_pictures(str(videos / "first.mp4"), 1.5, 3, told.append)) == 3
+    assert told == ["pictures"] * 3
+
+
 def test_what_lies_in_the_model_folder_is_found(tmp_path):
     """A part that is named comes first."""
     (tmp_path / "captioner").mkdir()
@@ -150,6 +195,13 @@ def test_only_uploaded_files_are_opened(served, tmp_path):
     assert 'event: error\ndata: {"error": null}' in look_at(served, str(secret))
     for address in ("http://127.0.0.1:9/film.mp4", "https://example.com/film.mp4"):
         assert "addresses are not opened" in look_at(served, address)
+
+
+def test_what_the_page_shows_is_no_video_of_a_visitor(served):
+    """The folder of what a visitor gave is deleted when they leave: the samples' must never be taken for it."""
+    (picture,) = (served.uploads.parent / "samples").rglob("*.jpg")
+    assert "Nobody gave this file to the page" in look_at(served, str(picture))
+    assert "Nobody gave this file to the page" in look_at(served, f"{picture.parent}/../{picture.parent.name}/")
 
 
 def test_a_browser_is_told_to_ask_nobody_else(served):

@@ -35,6 +35,13 @@ def folder(silent_video, tmp_path):
     return tmp_path / "videos"
 
 
+def test_options_of_a_data_set_need_one(run, folder, tmp_path, capsys):
+    """Captions that nobody would read must not be asked for in vain."""
+    with pytest.raises(SystemExit):
+        run("--videos", folder, "--output", tmp_path / "rows", "--captions_column", "said", "--revision", "main")
+    assert "--revision and --captions_column: only of use with --dataset" in capsys.readouterr().err
+
+
 def test_stage_by_stage_is_the_whole(run, folder, tmp_path):
     """With rows that belong to the processor that was saved, and a summary of what there is."""
     said = run("--videos", folder, "--output", tmp_path / "whole", "--test_share", "0")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from training.options import KITCHEN, parse_options
+from training.options import KITCHEN, ModelOptions, complete_models, parse_options
 
 CONFIGS = KITCHEN.parent
 ROWS = ["--corpus=rows", "--processor=folder"]
@@ -16,6 +16,21 @@ def test_rows_that_contradict_are_refused(capsys):
     with pytest.raises(SystemExit):
         parse_options(["--corpus", "rows"])
     assert "--corpus needs --processor" in capsys.readouterr().err
+
+
+def test_cards_tell_codes_of_languages():
+    """Whisper also knows names, with which the Hub would refuse the card when all is done."""
+    for language, task, written in (
+        ("German", None, "de"),
+        ("de", None, "de"),
+        (None, None, None),
+        ("de", "translate", "en"),
+    ):
+        models = ModelOptions(language=language, asr_task=task)
+        complete_models(models)
+        assert models.written_language() == written
+    with pytest.raises(ValueError, match="knows no language 'klingon'"):  # before anything is done
+        complete_models(ModelOptions(language="klingon"))
 
 
 @pytest.mark.parametrize("source", ["", "--corpus rows --processor folder"])

@@ -118,7 +118,8 @@ def test_figures_of_other_weights_are_not_published(hub, run_folder, capsys):
 
 
 def test_what_the_hub_refuses_is_a_sentence_and_leaves_nothing(hub, run_folder, monkeypatch):
-    """No token, a wrong one, one without the right to write, and a folder that holds no model."""
+    """No token, a wrong one, one without the right to write, and a folder that holds none, or
+    something else."""
     for token, told in {
         "hf_nobody": "does not know the token",
         "hf_reader": "may not write to me/kitchen",
@@ -128,8 +129,13 @@ def test_what_the_hub_refuses_is_a_sentence_and_leaves_nothing(hub, run_folder, 
         with pytest.raises(ValueError, match=told):
             main([f"--model={run_folder}", "--repo_id=me/kitchen"])
     assert not hub.store.repositories
-    with pytest.raises(ValueError, match="holds no config.json"):
-        main([f"--model={run_folder / 'codebook' / 'nothing'}", "--repo_id=me/kitchen"])
+    for thing, folder, told in (
+        ("model", run_folder / "codebook" / "nothing", "holds no config.json"),
+        ("model", run_folder / "codebook", "holds a VisualCodebook; allowed is the folder of a trained model"),
+        ("codebook", run_folder, r"holds a VideoBertFor\w+; allowed is the folder of a codebook"),
+    ):
+        with pytest.raises(ValueError, match=told):
+            main([f"--{thing}={folder}", "--repo_id=me/kitchen"])
 
 
 @pytest.mark.slow
@@ -154,7 +160,12 @@ def corpus_folder(tmp_path):
     Dataset.from_list(rows, features=ROW_FEATURES).save_to_disk(folder / "rows")
     save_codebook(codebook, folder / "codebook", {"held_out_share": 0.2})
     (folder / "features").mkdir()
-    settings = {"asr_model": "openai/whisper-small", "language": "en", "task": None, "contents": {"asr_model": None}}
+    settings = {
+        "asr_model": "openai/whisper-small",
+        "language": "german",
+        "task": "translate",
+        "contents": {"asr_model": None},
+    }
     (folder / "features" / "settings.json").write_text(
         json.dumps(settings | {"backbone": "torchvision/s3d", "fps": 20})
     )
@@ -162,7 +173,8 @@ def corpus_folder(tmp_path):
 
 
 def test_a_corpus_goes_in_one_commit(hub, corpus_folder):
-    """Rows in the splits that the codebook's fit made, the codebook, and a card that says how they were made."""
+    """Rows in the splits that the codebook's fit made, the codebook, and a card that says how they were made,
+    and in which language the sentences are."""
     folder, rows = corpus_folder
     main([f"--corpus={folder}", "--repo_id=me/rows", "--license=cc-by-4.0"])
     published = hub.repository("me/rows", "dataset")

@@ -115,6 +115,10 @@ def test_what_the_hub_does_not_take_at_the_end_is_not_lost(hub, tmp_path, monkey
     card = ModelCard(hub.read("me/codes", "README.md").decode())
     assert 'AutoModel.from_pretrained("me/codes", trust_remote_code=True)' in card.text
     assert "codebook_videobert.py" in hub.repository("me/codes").find("main").files
+    monkeypatch.setenv("HF_TOKEN", "hf_reader")
+    save_rows(cooking_rows(), tmp_path)
+    with pytest.raises(ValueError, match="--repo_id me/rows --license mit$"):  # what its card says goes with it
+        publish_what_was_made("corpus", tmp_path, "me/rows", license="mit", language=None)
 
 
 def test_a_codebook_beside_rows_of_another_stays_at_home(hub, tmp_path):
