@@ -135,6 +135,9 @@ def surviving_ids(
             continue
         # Half a frame less may cost the last clip.
         count = min(map(len, [ids, *others.values()]))
+        if not count:
+            errors[video_id] = "The video is shorter than a clip."
+            continue
         before.append(ids[:count])
         for name, found in others.items():
             after[name].append(found[:count])
