@@ -7,6 +7,8 @@ import numpy as np
 import torch
 from codebook import grow, scikit_learn
 from i3d_speed import PlainI3D
+from torchcodec.decoders import VideoDecoder
+from torchvision.transforms.v2.functional import resize
 from transformers import pipeline
 
 from processing import I3DModel
@@ -16,7 +18,7 @@ CLIP_SECONDS, FPS = 1.5, 20
 
 
 class PlainLoop:
-    """Decord's frames, or OpenCV's where it is missing, I3D as a plain module clip by clip, the ASR pipeline of
+    """Decord's frames, or torchcodec's where it is missing, I3D as a plain module clip by clip, the ASR pipeline of
     transformers with one beam, and scikit-learn's k-means, twice.
 
     Args:
@@ -61,7 +63,7 @@ def read_clips(path: str, edge: int):
     try:
         return clips_of_decord(path, edge)
     except ImportError:
-        return clips_of_opencv(path, edge)
+        return clips_of_torchcodec(path, edge)
 
 
 def clips_of_decord(path: str, edge: int):
@@ -72,20 +74,10 @@ def clips_of_decord(path: str, edge: int):
     return (reader.get_batch(places).asnumpy() for places in places_of_clips(frames, rate))
 
 
-def clips_of_opencv(path: str, edge: int):
-    import cv2
-
-    capture = cv2.VideoCapture(path)
-    rate, frames, place, picture = capture.get(cv2.CAP_PROP_FPS), int(capture.get(cv2.CAP_PROP_FRAME_COUNT)), -1, None
-    for places in places_of_clips(frames, rate):
-        clip = []
-        for wanted in places:
-            while place < wanted:
-                there, frame = capture.read()
-                picture, place = (frame if there else picture), place + 1
-            small = cv2.resize(picture, (edge, edge), interpolation=cv2.INTER_AREA)
-            clip.append(cv2.cvtColor(small, cv2.COLOR_BGR2RGB))
-        yield np.stack(clip)
+def clips_of_torchcodec(path: str, edge: int):
+    reader = VideoDecoder(path)
+    for places in places_of_clips(reader.metadata.num_frames, reader.metadata.average_fps):
+        yield resize(reader.get_frames_at(places).data, [edge, edge]).permute(0, 2, 3, 1).numpy()
 
 
 def places_of_clips(frames: int, rate: float):
