@@ -68,6 +68,11 @@ class ConvUnit(nn.Module):
         self.conv = nn.Conv3d(channels_in, channels_out, kernel, stride, padding=kernel // 2 if stride == 1 else 0)
 
     def forward(self, x):
+        if self.conv.kernel_size == (1, 1, 1):
+            # A product over the channels, which lie side by side. As a convolution in a process of one thread it would
+            # give up that order of memory, and the whole network takes 1.7 times as long.
+            product = F.linear(x.movedim(1, -1), self.conv.weight.flatten(1), self.conv.bias)
+            return F.relu(product, inplace=True).movedim(-1, 1)
         if self.conv.stride[0] > 1:
             x = same_padding(x, self.conv.kernel_size, self.conv.stride)
         return F.relu(self.conv(x), inplace=True)
