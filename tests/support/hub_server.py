@@ -22,7 +22,7 @@ BLOCK = 1 << 16
 
 @dataclass(frozen=True)
 class Seen:
-    """A request that was answered."""
+    """A request. It is noted before its answer is sent: who has the answer finds it."""
 
     method: str
     path: str
@@ -104,7 +104,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def answer(self):
         address = urlsplit(self.path)
-        self.query, self.status, self.body_read = parse_qs(address.query), 0, False
+        self.query, self.body_read = parse_qs(address.query), False
         try:
             for method, pattern, function in ROUTES:
                 found = pattern.fullmatch(address.path)
@@ -119,7 +119,6 @@ class Handler(http.server.BaseHTTPRequestHandler):
             headers |= {"X-Error-Code": error.code} if error.code else {}
             headers |= {"X-Repo-Commit": error.commit} if error.commit else {}
             self.send_json({"error": str(error)}, error.status, headers)
-        self.server.seen.append(Seen(self.command, address.path, self.status, self.headers.get("Range")))
 
     do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = answer
 
@@ -179,13 +178,20 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     # --- what is sent ------------------------------------------------------------------------------------------------
 
-    def send(self, content: bytes, status: int = 200, headers: dict | None = None) -> None:
+    def note(self, status: int) -> None:
+        """Before the first byte of the answer: a test may look as soon as it has the last one."""
+        self.server.seen.append(Seen(self.command, urlsplit(self.path).path, status, self.headers.get("Range")))
+
+    def send_head(self, status: int, headers: dict) -> None:
         self.drain()
-        self.status = status
+        self.note(status)
         self.send_response(status)
-        for name, value in ({"Content-Length": len(content)} | (headers or {})).items():
+        for name, value in headers.items():
             self.send_header(name, str(value))
         self.end_headers()
+
+    def send(self, content: bytes, status: int = 200, headers: dict | None = None) -> None:
+        self.send_head(status, {"Content-Length": len(content)} | (headers or {}))
         if self.command != "HEAD":
             self.wfile.write(content)
 
@@ -201,13 +207,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if wanted is not None:
             start, end = parse_range(wanted, size)
             status, headers = 206, headers | {"Content-Range": f"bytes {start}-{end - 1}/{size}"}
-        self.drain()
-        self.status = status
-        self.send_response(status)
-        headers = {"Content-Length": end - start, "Accept-Ranges": "bytes"} | headers
-        for name, value in headers.items():
-            self.send_header(name, str(value))
-        self.end_headers()
+        self.send_head(status, {"Content-Length": end - start, "Accept-Ranges": "bytes"} | headers)
         if self.command == "HEAD":
             return
         cut = self.server.cut_downloads.pop(sha256, None)

@@ -299,7 +299,7 @@ def receive(handler, oid, part):
     if (most := handler.server.cut_uploads.pop(oid, None)) is not None:
         handler.body(most)
         handler.close_connection = True
-        handler.status = -1
+        handler.note(-1)
         return
     content = handler.body()
     if part:
