@@ -10,9 +10,10 @@
 plain loop: decord's frames, the same I3D as a plain module, the ASR pipeline of transformers with one beam, k-means of
 scikit-learn, one video after another, on all cores. Ours describes two videos at a time in each of as many processes
 as there are cores (`--num_workers`). Neither side counts the loading of its networks. `speed_vs_plain`: seconds of the
-loop over ours, the median of rounds; `hours_per_hour_…`: hours of video an hour by stage on all cores of this machine;
-`loader_wait_share`: the share of the time of pictures and speech in which networks wait for files to be opened and
-decoded.
+loop over ours, the median of rounds; `speed_vs_plain_bfloat16`: the same with our network of pictures in bfloat16
+(`--backbone_dtype`), and `visual_ids_as_float32` the share of clips whose visual id stays so; `hours_per_hour_…`:
+hours of video an hour by stage on all cores of this machine; `loader_wait_share`: the share of the time of pictures
+and speech in which networks wait for files to be opened and decoded.
 `isolation`: `isolation_cost`, see `isolation.py`.
 `time`: short videos (real files, a network of no weight). `time_growth`: seconds a video in a corpus of 200 over those
 in one of 50, or of 800 over 200, whichever is larger.
@@ -46,8 +47,9 @@ from kitchen.generate import generate
 from kitchen.weights import weights_folder
 from transformers.utils import logging
 
-from processing import VideoBertProcessor
+from processing import VideoBertProcessor, VisualCodebook
 from processing.codebook.whole_files import read_json
+from processing.corpus import encode_rows
 from processing.corpus.build import SUMMARY_NAME
 from processing.media_videobert import open_media
 
@@ -80,23 +82,31 @@ def material(options, folder: Path) -> tuple[dict[str, Path], dict[str, float]]:
 
 
 def measure_speed(options, folder: Path) -> dict:
-    """Ours and the plain loop by turns on the same files."""
+    """Ours and the plain loop by turns on the same files, and ours with the network of pictures in bfloat16."""
     videos, durations = material(options, folder)
     names = ("bert-minilm-l6", "whisper-tiny.en", "i3d-kinetics400")
     text, ears, eyes = (str(weights_folder(name)) for name in names)
     first, hours = next(iter(videos.values())), sum(durations.values()) / 3600
     plain, rounds, figures, stages = PlainLoop(ears, eyes), [], {}, []
     plain.look_at(first), plain.hear(first)  # what is built at first use
-    with kept_processes(VideoBertProcessor.from_models(text, ears, eyes), first, options.processes):
+
+    def make_processor(dtype="float32"):
+        return VideoBertProcessor.from_models(text, ears, eyes, backbone_options={"dtype": dtype})
+
+    with kept_processes(make_processor(), first, options.processes):
         for turn in range(options.rounds):
-            processor, output = VideoBertProcessor.from_models(text, ears, eyes), folder / f"rows_{turn}"
-            rows, ours = time_build(videos, processor, output, shard_size=SHARD_SIZE, **CODEBOOK)
+            output = folder / f"rows_{turn}"
+            rows, ours = time_build(videos, make_processor(), output, shard_size=SHARD_SIZE, **CODEBOOK)
             add_counts(figures, count_rows(rows, durations))
             stages.append(read_json(output / SUMMARY_NAME)["stages"])
             begun = time.perf_counter()
             clips = plain.run(videos, **CODEBOOK)
             rounds.append({"ours": ours, "plain": time.perf_counter() - begun})
             print(f"  {3600 * hours:.0f} s of video: {rounds[-1]}", flush=True)
+    with kept_processes(make_processor("bfloat16"), first, options.processes):
+        halved = folder / "rows_bfloat16"
+        _, took = time_build(videos, make_processor("bfloat16"), halved, shard_size=SHARD_SIZE, **CODEBOOK)
+        print(f"  in bfloat16 {took:.1f} s", flush=True)
     seconds = median_seconds(stages, options.processes)
     clips = {"ours": sum(map(len, rows["visual_ids"])), "plain": sum(clips.values())}
     return {
@@ -106,11 +116,24 @@ def measure_speed(options, folder: Path) -> dict:
         "stages": stages,
         "clips": clips,
         "speed_vs_plain": statistics.median(one["plain"] / one["ours"] for one in rounds),
+        "speed_vs_plain_bfloat16": statistics.median(one["plain"] / took for one in rounds),
+        "visual_ids_as_float32": share_of_same_ids(output, halved),
         "loader_wait_share": statistics.median(map(share_of_waiting, stages)),
         "clips_an_hour": 3600 * clips["ours"] / seconds["network_of_pictures"],
         **{f"hours_per_hour_{name}": 3600 * hours / took for name, took in seconds.items()},
         **{f"hours_per_hour_{who}": 3600 * hours / statistics.median(one[who] for one in rounds) for who in rounds[0]},
     }
+
+
+def share_of_same_ids(output: Path, other: Path) -> float:
+    """Of the clips of two corpora of the same videos, those of one visual id in the codebook of the first."""
+    codebook = VisualCodebook.from_pretrained(output / "codebook")
+    ids = [
+        {row["video_id"]: row["visual_ids"] for row in encode_rows(codebook, one / "features", output / place)}
+        for one, place in ((output, "ids"), (other, "other_ids"))
+    ]
+    same = [one == two for name in ids[0] for one, two in zip(ids[0][name], ids[1][name], strict=True)]
+    return sum(same) / len(same)
 
 
 def share_of_waiting(stages: dict) -> float:

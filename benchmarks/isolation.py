@@ -1,6 +1,6 @@
 """Does a build that is killed anywhere end in the same rows? And what do processes of their own cost short videos?
 
-    python benchmarks/isolation.py                       # 20 kills, and the cost on 24 short videos: some minutes
+    python benchmarks/isolation.py                       # 20 kills, and the cost on 40 short videos: some minutes
     python benchmarks/isolation.py --json results.json   # the figures in a file too
     python benchmarks/isolation.py --smoke               # 3 kills and no cost: shows that it runs
 
@@ -11,7 +11,7 @@ compared with those of a build that nobody killed. `kills_of_build` and `kills_o
 the files that are not the same, `rows_missing` and `rows_twice` the rows, `orphans` the processes that outlived a
 killed build.
 
-Cost: lots of 4 short videos are described by turns in this process and in one of its own, whose start is not counted;
+Cost: lots of 4 short videos are described in this process and in one of its own, by turns, whose start is not counted;
 `isolation_cost` is the median of the ratios of their times.
 """
 
@@ -45,7 +45,7 @@ from processing import VideoBertProcessor
 from processing.corpus import build_corpus, isolation, read_rows
 
 WISHES = ["slow"] * 7 + ["crash"] + ["slow"] * 32
-LOT, LOTS = 4, 6
+LOT, LOTS = 4, 10
 
 
 def build(videos: dict, output: Path) -> None:
@@ -147,13 +147,14 @@ def measure_cost(folder: Path) -> float:
     here, (other,) = isolation.Here(processor), isolation.make_describers(processor, 1, 600, None)
     ratios = []
     for number in range(LOTS + 1):
-        times = []
-        for describer in (here, other):
+        times = {}
+        for describer in (here, other)[:: 1 if number % 2 else -1]:  # each is the first as often
             begun = time.perf_counter()
             describer.describe(paths, [path.stem for path in paths], [None] * LOT)
-            times.append(time.perf_counter() - begun)
-        if number:  # the first one builds the networks
-            ratios.append(times[1] / times[0])
+            times[describer] = time.perf_counter() - begun
+        if number:  # the first lot builds the networks
+            ratios.append(times[other] / times[here])
+            print(f"  lot {number} of {LOTS}: {ratios[-1]:.3f}", flush=True)
     other.close()
     return statistics.median(ratios)
 

@@ -1,7 +1,7 @@
 """Does the recipe work, and which parts of it matter? On the kept rows of the kitchen, from a small text BERT.
 
     python benchmarks/quality_kitchen.py                            # one seed of the recipe, some eight minutes
-    python benchmarks/quality_kitchen.py --full --json FILE.json    # all seeds and variants, about three hours
+    python benchmarks/quality_kitchen.py --full --json FILE.json    # all seeds and variants, about five hours
     python benchmarks/quality_kitchen.py --smoke                    # two steps on few videos: shows that it runs
 
 Runs that were done before are read from `--runs`; a stopped benchmark goes on with the next one. Beside FILE.json it
@@ -11,7 +11,8 @@ which was chosen on a third split of the 200. Labels are used by the probe and f
 Variants leave one part out, or change it; each stands beside the recipe with the same seeds. `hard_…`: the same
 videos, narrated anew in writing: words up to 3 s before or after their pictures, half of them chatter. Two answers
 that need no network stand beside the model: pointwise mutual information of words and visual ids, and the words said
-over the nearest training segment.
+over the nearest training segment. `two_codes`, `path_as_tokens`: two visual ids a clip, of a codebook that is fitted
+on the features; for these, and for a probe on them, the kept videos are drawn and looked at once more.
 """
 
 import argparse
@@ -33,6 +34,7 @@ from kitchen.prepare import KEPT, read_lines
 from kitchen.recipes import Step, narrate
 from kitchen.weights import weights_folder
 from pretrain import make_model, measure_alignment, start_accelerator
+from quality.kept_features import ids_as_kept, kept_features, raw_probes, with_codes
 from quality.runs import figures_of, mean_and_error, show
 from training.forecasting import STEPS, train_to_forecast
 from training.loop import Loop
@@ -51,7 +53,7 @@ from processing.evaluation.truth import ASKED
 from processing.training_data import row_segments
 
 ROOT = Path(__file__).resolve().parents[1]
-RECIPE, FORECAST, CURVE = "recipe", "forecast", {"videos_10": 0.1, "videos_30": 0.3}
+RECIPE, FORECAST, FEATURES, CURVE = "recipe", "forecast", "features", {"videos_10": 0.1, "videos_30": 0.3}
 WAYS = ("model", "markov2", "markov1", "copy_last", "unigram")
 # Twice the demo's steps: what the minutes of the demo leave unlearned.
 LONG = {"long": ["--max_steps", "1600"]}
@@ -68,6 +70,7 @@ ABLATIONS = {
     "frozen_embeddings": ["--freeze_input_embeddings", "true"],
 }
 HARD = {"hard": [], "hard_no_joining": ["--max_joined", "1"], "hard_no_subsampling": ["--max_step", "1"]}
+CODES = {"two_codes": {"residual_codes": 2}, "path_as_tokens": {"levels_as_tokens": True}}
 HARD_SHIFT, HARD_CHATTER, LETTER_SECONDS = 3.0, 0.5, 0.065
 
 
@@ -130,6 +133,8 @@ def set_visual_rows(model, rows):
 
 def train_variant(name, changes, seed, folder, material, text_model):
     """Train as pretrain.py does; the model and the material that it learned from."""
+    if name in CODES:
+        material = with_codes(material, kept_features(folder.parent / "kept", material), CODES[name], text_model, seed)
     words = ["--output_dir", str(folder), "--text_model", str(text_model), "--seed", str(seed), "--report_to", "none"]
     words += ["--eval_steps", "100000", "--checkpointing_steps", "100000"]
     options = parse_options(words + changes)
@@ -217,8 +222,8 @@ def plan_runs(full, seeds):
     if not full:
         return [(RECIPE, [], 0), (FORECAST, [], 0)]
     curve = [(name, [], seed) for seed in range(seeds) for name in CURVE]
-    variants = [(name, changes, 0) for name, changes in (ABLATIONS | HARD).items()]
-    first = [(RECIPE, [], seed) for seed in range(seeds)] + curve[: len(CURVE)]
+    variants = [(name, changes, 0) for name, changes in (ABLATIONS | HARD | dict.fromkeys(CODES, [])).items()]
+    first = [(RECIPE, [], seed) for seed in range(seeds)] + curve[: len(CURVE)] + [(FEATURES, [], 0)]
     forecasts = [(FORECAST, [], seed) for seed in range(seeds)]
     long = [(name, changes, seed) for name, changes in LONG.items() for seed in range(seeds)]
     return first + forecasts + long + variants + curve[len(CURVE) :]
@@ -256,6 +261,8 @@ def collect(found):
             figures[f"long_{key}_{kind}"] = mean_and_error(
                 [one[f"{score}_auc_{kind}"] for one in found.get("long", ())]
             )[0]
+    for one in found.get(FEATURES, ()):
+        figures |= {key: value for key, value in one.items() if key != "seconds"}
     figures["seeds"] = len(recipe)
     figures["runs"] = found
     return figures
@@ -273,6 +280,9 @@ def tables(found):
             [one.get(f"{pre}{asked}_top1{ending}") for one in recipe] for pre in ("", "unseen_") for asked in ASKED
         ]
         lines.append(f"| {title} | " + " | ".join(show(cell) for cell in cells) + " |")
+    for one in found.get(FEATURES, ()):
+        cells = [show([one[f"{asked}_raw_probe"]]) for asked in ASKED]
+        lines.append("| supervised on the features | " + " | ".join(cells) + " | – | – |")
     for way, title in (("pmi", "PMI of words and visual ids"), ("nearest", "words over the nearest segment")):
         lines.append(
             f"| {title} | " + " | ".join(show([one[f"{way}_{a}"] for one in recipe]) for a in ASKED) + " | – | – |"
@@ -294,7 +304,7 @@ def tables(found):
     ]
     lines += ["|---" * 8 + "|"]
     for name, figures in found.items():
-        if name == FORECAST:
+        if name in (FORECAST, FEATURES):
             continue
         keys = [f"{pre}{asked}_top1" for pre in ("", "unseen_") for asked in ASKED]
         cells = [show([one.get(key) for one in figures]) for key in keys]
@@ -331,7 +341,7 @@ def draw(found, path):
         )
     axes[1].set(title="by share of the training videos, %", xlabel="videos, %", ylim=(0, 102))
     axes[1].legend()
-    order = [name for name in found if name not in (FORECAST, *CURVE)][::-1]
+    order = [name for name in found if name not in (FORECAST, FEATURES, *CURVE)][::-1]
     for place, key in enumerate(("verb_top1", "object_top1", "alignment_auc")):
         values = [100 * mean_and_error([one.get(key) for one in found[name]])[0] for name in order]
         axes[2].barh(np.arange(len(order)) + 0.26 * place, values, 0.24, label=key)
@@ -368,6 +378,9 @@ def main():
                 return measure_forecasts(
                     args.runs / f"{RECIPE}_{seed}" / "model", material, 2 if args.smoke else STEPS
                 )
+            if name == FEATURES:
+                features = kept_features(args.runs / "kept", material)
+                return raw_probes(material, features) | {"visual_ids_as_kept": ids_as_kept(material, features)}
             return measure(name, changes + steps, seed, place, material, text_model)
 
         found.setdefault(name, []).append(figures_of(args.runs, name, seed, work, len(runs) - number - 1))

@@ -78,8 +78,8 @@ def frequency_ranks(train: Sequence[Mapping], test: Sequence[Mapping], asked: st
 def token_probe_ranks(train: Sequence[Mapping], test: Sequence[Mapping], asked: str, seed: int = 0) -> np.ndarray:
     """Ranks of the true classes under a supervised classifier that sees the same visual tokens: what they hold at all.
 
-    Multinomial logistic regression over bags of visual tokens. How tokens are counted and how strongly weights are
-    held back is chosen on a quarter of the training videos; then all of them train it.
+    Multinomial logistic regression over bags of visual tokens, see [`probe_ranks`], which also chooses how they are
+    counted.
 
     Args:
         train, test (`Sequence[Mapping]`):
@@ -92,23 +92,49 @@ def token_probe_ranks(train: Sequence[Mapping], test: Sequence[Mapping], asked: 
     Returns:
         `np.ndarray` of shape (len(test),): 1 for the best; infinite for a class that training never shows.
     """
-    classes = sorted({segment[asked] for segment in train})
     columns = {token: place for place, token in enumerate(sorted({i for one in train for i in one["visual_ids"]}))}
-    bags, test_bags = _bags(train, columns), _bags(test, columns)
+    bags = [_bags(segments, columns) for segments in (train, test)]
+    counts = (lambda bag: (bag > 0).float(), torch.sqrt, lambda bag: F.normalize(torch.sqrt(bag), dim=1))
+    return probe_ranks(train, test, asked, [tuple(map(count, bags)) for count in counts], seed)
+
+
+def probe_ranks(
+    train: Sequence[Mapping],
+    test: Sequence[Mapping],
+    asked: str,
+    ways: Sequence[tuple[torch.Tensor, torch.Tensor]],
+    seed: int = 0,
+) -> np.ndarray:
+    """Ranks of the true classes under multinomial logistic regression. The way to put what it sees, and how strongly
+    weights are held back, are chosen on a quarter of the training videos; then all of them train it.
+
+    Args:
+        train, test (`Sequence[Mapping]`):
+            Segments with `video_id` and the class.
+        asked (`str`):
+            Under which name the class stands in them.
+        ways (`Sequence[tuple[torch.Tensor, torch.Tensor]]`):
+            Ways to put what it sees: vectors of the training segments and of the others, `(segments, size)`.
+        seed (`int`, *optional*, defaults to 0):
+            Of the split.
+
+    Returns:
+        `np.ndarray` of shape (len(test),): 1 for the best; infinite for a class that training never shows.
+    """
+    classes = sorted({segment[asked] for segment in train})
     target = torch.tensor([classes.index(segment[asked]) for segment in train])
     videos = sorted({segment["video_id"] for segment in train})
     chosen = set(np.random.default_rng(seed).permutation(videos)[: max(1, len(videos) // 4)].tolist())
     held_out = torch.tensor([segment["video_id"] in chosen for segment in train])
 
     def held_out_loss(setting):
-        count, decay = setting
-        fit = fit_linear(count(bags[~held_out]), target[~held_out], len(classes), decay)
-        return F.cross_entropy(fit(count(bags[held_out])), target[held_out]).item()
+        (inputs, _), decay = setting
+        fit = fit_linear(inputs[~held_out], target[~held_out], len(classes), decay)
+        return F.cross_entropy(fit(inputs[held_out]), target[held_out]).item()
 
-    counts = (lambda bag: (bag > 0).float(), torch.sqrt, lambda bag: F.normalize(torch.sqrt(bag), dim=1))
-    settings = [(count, decay) for count in counts for decay in (1e-4, 1e-3, 1e-2, 1e-1)]
-    count, decay = min(settings, key=held_out_loss) if len(videos) > 1 else settings[1]
-    scores = fit_linear(count(bags), target, len(classes), decay)(count(test_bags))
+    settings = [(way, decay) for way in ways for decay in (1e-4, 1e-3, 1e-2, 1e-1)]
+    (inputs, others), decay = min(settings, key=held_out_loss) if len(videos) > 1 else settings[1]
+    scores = fit_linear(inputs, target, len(classes), decay)(others)
     ranks = np.full(len(test), MISS)
     known = [place for place, segment in enumerate(test) if segment[asked] in classes]
     truth = torch.tensor([classes.index(test[place][asked]) for place in known], dtype=torch.long)

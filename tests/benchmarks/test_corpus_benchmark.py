@@ -12,7 +12,15 @@ import pytest
 from datasets import Dataset
 
 ROOT = Path(__file__).resolve().parents[2]
-FIGURES = ("speed_vs_plain", "loader_wait_share", "time_growth", "hours_per_hour_pictures", "paper_hours_per_gpu_day")
+FIGURES = (
+    "speed_vs_plain",
+    "speed_vs_plain_bfloat16",
+    "visual_ids_as_float32",
+    "loader_wait_share",
+    "time_growth",
+    "hours_per_hour_pictures",
+    "paper_hours_per_gpu_day",
+)
 
 
 @pytest.fixture
