@@ -6,6 +6,7 @@ import hashlib
 import os
 import tarfile
 import uuid
+import zipfile
 from collections.abc import Iterator
 from os import PathLike
 from pathlib import Path
@@ -32,6 +33,7 @@ from .held import (
     ParquetVideo,
     TableVideo,
     TarVideo,
+    ZipVideo,
 )
 from .videos import VIDEO_ENDINGS, named_videos
 
@@ -152,7 +154,7 @@ def streamed_videos(
 
     Args:
         name (`str`):
-            `owner/name`, or a folder in the form of such a data set: of files, Parquet, or tar archives.
+            `owner/name`, or a folder in the form of such a data set: of files, Parquet, or tar or zip archives.
         folder (`str` or `os.PathLike`):
             Gets the file of a video as long as somebody works on it.
         split (`str`, *optional*, defaults to `"train"`):
@@ -167,8 +169,8 @@ def streamed_videos(
             A column of what is said: lists of `{"text", "start", "end"}`.
 
     Returns:
-        `dict`: Video by video id, in order: of a file its path in the data set without its ending, as of a folder;
-        of others the row's number and the name that it tells.
+        `dict`: Video by video id, in order: of a file, or a member of a zip archive, its path in the data set without
+        its ending, as of a folder; of others the row's number and the name that it tells.
 
     Raises:
         `ValueError`: There is no such data set, split or column, it holds no video, or it is of a form of which single
@@ -181,7 +183,7 @@ def streamed_videos(
         if split not in splits:
             raise ValueError(f"{name} has no split {split!r}; its splits are {', '.join(map(str, splits))}.")
         videos = Listing(builder, split, Path(folder), column, captions).list_videos()
-    except (DatasetsError, tarfile.TarError, pa.ArrowInvalid) as error:
+    except (DatasetsError, tarfile.TarError, zipfile.BadZipFile, pa.ArrowInvalid) as error:
         raise ValueError(f"{name} cannot be opened as a data set: {in_one_line(error)}") from error
     except (HTTPError, ConnectionError) as error:
         raise LostConnectionError(f"{name} cannot be reached: {in_one_line(error)}") from error
@@ -224,6 +226,7 @@ class Listing:
         self.urls, self.root = builder.config.data_files[split], str(builder.base_path).rstrip("/")
         if "://" not in self.root:
             self.root = str(Path(self.root).resolve())
+        self._members: dict[str, dict[str, zipfile.ZipInfo]] = {}  # by archive, by name
 
     def list_videos(self) -> dict[str, Path | HeldVideo]:
         """By name, from which the video id is made."""
@@ -285,14 +288,39 @@ class Listing:
                 form = type(self.builder).__module__.rpartition(".")[2]
                 raise ValueError(
                     f"The data set holds videos in a form ({form}) of which single ones cannot be read; allowed are "
-                    "files, Parquet and tar archives."
+                    "files, Parquet, and archives."
                 )
-            if path and self._is_inside(path):
-                place = self._place_of(path)
-                found[place] = with_rows_before(self._file(path, said), found.get(place))
-            else:
+            place, held = self._look_for(path, said) if path else (None, None)
+            if held is None:
                 found[numbered(number, path)] = MissingVideo(f"row {number}", str(path), self.folder, path)
+            else:
+                found[place] = with_rows_before(held, found.get(place))
         return found
+
+    def _look_for(self, path: str, said: object) -> tuple[str, Path | HeldVideo | None]:
+        """Place and file of what a row names, from the folder of the data set on, if that is the name of a file of it,
+        or of a member of one of its zip archives."""
+        if path.startswith("zip://"):
+            member, _, archive = path.removeprefix("zip://").partition("::")
+            return f"{self._place_of(archive)}/{member}", self._member(archive, member, said)
+        if "://" not in path:
+            path = os.path.join(self.root, path)
+        try:
+            return self._place_of(path), self._file(path, said) if self._is_inside(path) else None
+        except FileNotFoundError:
+            return path, None
+
+    def _member(self, archive: str, member: str, said: object) -> HeldVideo | None:
+        """Of a zip archive, whose list of members is read once."""
+        if archive not in self._members and self._is_inside(archive):
+            system, path = fsspec.core.url_to_fs(archive)
+            with system.open(path, "rb", block_size=HEADS) as file, zipfile.ZipFile(file) as opened:
+                self._members[archive] = {one.filename: one for one in opened.infolist()}
+        info = self._members.get(archive, {}).get(member)
+        if info is None:
+            return None
+        where, (stamp, _) = f"{self._place_of(archive)}, {member}", stamp_of_url(archive)
+        return with_captions(ZipVideo(where, f"{stamp}-{info.header_offset}", self.folder, archive, info), said)
 
     def _is_inside(self, url: str) -> bool:
         """Whether a path that a row tells is that of a file of the data set: a row may not choose another one."""

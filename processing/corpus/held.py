@@ -2,7 +2,7 @@
 
     data set on disk ──► TableVideo ───┐
     Parquet files ─────► ParquetVideo ─┤
-    tar archives ──────► TarVideo ─────┼──fetch()──► a private file ──drop()──► gone
+    archives ──► TarVideo, ZipVideo ───┼──fetch()──► a private file ──drop()──► gone
     files on the Hub ──► HubVideo ─────┘
     files here, with captions beside ──► FileVideo: the file, which stays
 
@@ -13,8 +13,12 @@ that the next one removes.
 from __future__ import annotations
 
 import hashlib
+import os
 import re
+import struct
 import threading
+import zipfile
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from os import PathLike
@@ -31,6 +35,8 @@ from ..codebook.whole_files import unfinished_folder
 CHUNK = 2**20
 PIECE = 2**23  # bytes of a Parquet file that are asked for at a time
 LONGEST_NAME = 80
+ZIP_HEAD = struct.Struct("<4s5H3L2H")  # of a member
+MOST_PACKED = 100  # bytes in one of a packed member
 
 
 class NoVideoError(ValueError):
@@ -199,6 +205,59 @@ class TarVideo(HeldVideo):
             copy(source, path, self.size)
         if path.stat().st_size < self.size:
             raise NoVideoError(f"{self.name}: the archive ends in the midst of it")
+
+
+class ZipVideo(HeldVideo):
+    """A member of a zip archive, which is read from its head on, and no more of it.
+
+    Args:
+        url (`str`):
+            Of the archive.
+        info (`zipfile.ZipInfo`):
+            What the archive tells of it.
+    """
+
+    def __init__(self, name: str, stamp: str, folder: Path, url: str, info: zipfile.ZipInfo):
+        super().__init__(name, stamp, folder)
+        self.url, self.info = url, info
+
+    def _write(self, path: Path) -> None:
+        self._check()
+        system, place = fsspec.core.url_to_fs(self.url)
+        with system.open(place, "rb", cache_type="none") as source, open(path, "wb") as target:
+            source.seek(self.info.header_offset)
+            head = source.read(ZIP_HEAD.size)
+            if len(head) < ZIP_HEAD.size or head[:4] != b"PK\3\4":
+                raise NoVideoError(f"{self.name}: the archive has no such member in its place")
+            source.seek(sum(ZIP_HEAD.unpack(head)[-2:]), os.SEEK_CUR)  # its name, and what else is told
+            try:
+                written = sum(map(target.write, self._unpacked(source)))
+            except zlib.error as error:
+                raise NoVideoError(f"{self.name}: the archive is damaged there ({error})") from error
+        if written != self.info.file_size:
+            raise NoVideoError(f"{self.name}: the archive holds {written} bytes of its {self.info.file_size}")
+
+    def _check(self) -> None:
+        info = self.info
+        if info.flag_bits & 1:
+            raise NoVideoError(f"{self.name}: it is encrypted")
+        if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise NoVideoError(f"{self.name}: it is packed by method {info.compress_type}; allowed are 0 and 8")
+        if info.file_size > MOST_PACKED * info.compress_size:
+            raise NoVideoError(
+                f"{self.name}: {info.file_size} bytes are packed into {info.compress_size}; allowed are {MOST_PACKED} "
+                "to 1"
+            )
+
+    def _unpacked(self, source) -> Iterator[bytes]:
+        """Its bytes, never more than the archive tells of."""
+        packed = self.info.compress_type == zipfile.ZIP_DEFLATED
+        unpack, left, room = zlib.decompressobj(-zlib.MAX_WBITS), self.info.compress_size, self.info.file_size
+        while room and (chunk := source.read(min(CHUNK, left))):
+            left -= len(chunk)
+            piece = unpack.decompress(chunk, room) if packed else chunk[:room]
+            room -= len(piece)
+            yield piece
 
 
 class ParquetVideo(HeldVideo):

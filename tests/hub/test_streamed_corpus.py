@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tarfile
 import time
+import zipfile
 from pathlib import Path
 
 import build_corpus as build_script
@@ -39,8 +40,9 @@ NAMES = [*SECONDS, "f_copy", "g_broken"]
 
 @pytest.fixture(scope="module")
 def library(tmp_path_factory):
-    """A Hub that this process uses, and a folder of videos that lies there three times: as files, as Parquet of two
-    files and more row groups, with a row of nothing at its end, and as two archives."""
+    """A Hub that this process uses, and a folder of videos that lies there four times: as files, as Parquet of two
+    files and more row groups, with a row of nothing at its end, as two tar archives, and as two zip archives, of which
+    one is packed."""
     folder, patch = tmp_path_factory.mktemp("library"), pytest.MonkeyPatch()
     videos = folder / "files" / "train"
     videos.mkdir(parents=True)
@@ -81,13 +83,18 @@ def push(folder):
     data.push_to_hub("me/rows", num_shards=2)
     table = "".join(json.dumps({"file_name": f"{name}.mp4", "label": 1}) + "\n" for name in NAMES)
     (folder / "archives").mkdir()
+    (folder / "zips").mkdir()
     for number, names in enumerate((NAMES[:3], NAMES[3:])):
         with tarfile.open(folder / "archives" / f"train-{number}.tar", "w") as archive:
             for name in names:
                 archive.add(videos / f"{name}.mp4", arcname=f"{name}.mp4")
+        packing = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)[number]
+        with zipfile.ZipFile(folder / "zips" / f"train-{number}.zip", "w", packing) as archive:
+            for name in names:
+                archive.write(videos / f"{name}.mp4", f"{name}.mp4")
     shutil.copytree(folder / "files", folder / "pushed")
     (folder / "pushed" / "train" / "metadata.jsonl").write_text(table)
-    for name, source in {"files": "pushed", "archives": "archives"}.items():
+    for name, source in {"files": "pushed", "archives": "archives", "zips": "zips"}.items():
         HfApi().create_repo(f"me/{name}", repo_type="dataset")
         HfApi().upload_folder(repo_id=f"me/{name}", repo_type="dataset", folder_path=folder / source)
 
@@ -115,6 +122,13 @@ def asked_for(hub, since=0):
             start, _, end = (seen.range or "bytes=0-").removeprefix("bytes=").partition("-")
             found.setdefault(place, []).append((int(start), int(end) if end else None))
     return found
+
+
+def assert_sent_once(hub, since):
+    """No byte of a content was sent twice."""
+    for parts in asked_for(hub, since).values():
+        ends = sorted(parts)
+        assert all(first[1] < second[0] for first, second in zip(ends, ends[1:], strict=False)), parts
 
 
 def without_errors(rows):
@@ -179,9 +193,22 @@ def test_rows_and_archives_hold_what_the_folder_does(library, by_folder, make_pr
     assert without_errors(rows[: len(NAMES)]) == without_errors(expected[f"train/{one}"] for one in NAMES)
     if name == "rows":
         assert rows[-1]["error"] == "000007_video: the data set holds no video there"
-    for parts in asked_for(hub, since).values():
-        ends = sorted(parts)
-        assert all(first[1] < second[0] for first, second in zip(ends, ends[1:], strict=False)), parts
+    assert_sent_once(hub, since)
+    since = len(hub.seen)
+    assert build_corpus(videos, make_processor(), tmp_path, **FIT).to_list() == rows
+    assert not asked_for(hub, since)
+
+
+def test_members_of_zip_archives_hold_what_the_folder_does(library, by_folder, make_processor, tmp_path):
+    """Under their paths in the archives. No byte is sent twice, and none of the second run's."""
+    hub, _ = library
+    videos = streamed_videos("me/zips", tmp_path / "features")
+    assert [*videos] == [f"train-{number}.zip/{name}" for number, name in zip([0] * 3 + [1] * 4, NAMES, strict=True)]
+    since = len(hub.seen)
+    rows = build_corpus(videos, make_processor(), tmp_path, **FIT).to_list()
+    expected = {row["video_id"]: row for row in by_folder[1]}
+    assert without_errors(rows) == without_errors(expected[f"train/{one}"] for one in NAMES)
+    assert_sent_once(hub, since)
     since = len(hub.seen)
     assert build_corpus(videos, make_processor(), tmp_path, **FIT).to_list() == rows
     assert not asked_for(hub, since)

@@ -3,8 +3,10 @@
 import json
 import pickle
 import tarfile
+import zipfile
 from threading import Event
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -243,6 +245,79 @@ def test_damage_in_the_midst_is_of_its_rows_alone(tmp_path):
     assert [video.fetch().read_bytes() for video in videos[:2] + videos[4:]] == contents[:2] + contents[4:]
     for video in videos[2:4]:
         with pytest.raises(NoVideoError, match="train.parquet, row group 1, row .: the Parquet file is damaged"):
+            video.fetch()
+
+
+def zipped(folder, contents, packing=zipfile.ZIP_DEFLATED):
+    """A data set of one archive; by name its videos."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with zipfile.ZipFile(folder / "train.zip", "w", packing) as archive:
+        for name, content in contents.items():
+            archive.writestr(f"in/{name}.mp4", content)
+    found = streamed_videos(str(folder), folder.parent / "out")
+    return {name.rpartition("/")[2]: video for name, video in found.items()}
+
+
+def refused(video):
+    with pytest.raises(NoVideoError) as told:
+        video.fetch()
+    return str(told.value).partition("mp4: ")[2]
+
+
+def test_members_of_zip_archives(tmp_path):
+    """Their bytes, stored and packed, large and small, whatever order they are asked for."""
+    random = np.random.default_rng(0)
+    contents = {"a": random.bytes(3_000_000), "b": b"", "c": b"c" * 90 + random.bytes(90)}
+    for name, packing in {"stored": zipfile.ZIP_STORED, "packed": zipfile.ZIP_DEFLATED}.items():
+        videos = zipped(tmp_path / name, contents, packing)
+        assert {one: videos[one].fetch().read_bytes() for one in "cab"} == contents
+        for video in videos.values():
+            video.drop()
+
+
+def test_hostile_zip_archives(tmp_path):
+    """What is packed to burst, encrypted, packed in another way, damaged, or tells of more or less than it holds, is
+    an error of its row; what lies beside it is read."""
+    videos = zipped(tmp_path / "bomb", {"bomb": bytes(10_000_000), "good": b"good"})
+    assert refused(videos["bomb"]) == "10000000 bytes are packed into 9732; allowed are 100 to 1"
+    assert videos["good"].fetch().read_bytes() == b"good"
+    video = zipped(tmp_path / "lzma", {"a": b"a"}, zipfile.ZIP_LZMA)["a"]
+    assert refused(video) == "it is packed by method 14; allowed are 0 and 8"
+    content = np.random.default_rng(0).bytes(5000)
+    for change, sentence in {
+        "flag_bits": "it is encrypted",
+        "file_size": "the archive holds 5000 bytes of its 5001",
+        "header_offset": "the archive has no such member in its place",
+    }.items():
+        video = zipped(tmp_path / change, {"a": content})["a"]
+        setattr(video.info, change, getattr(video.info, change) + 1)
+        assert refused(video) == sentence
+    video = zipped(tmp_path / "liar", {"a": b"abc" * 50})["a"]
+    video.info.file_size = 10  # no more is unpacked than that
+    assert video.fetch().read_bytes() == b"abcabcabca"
+    video = zipped(tmp_path / "damaged", {"a": content[:200] * 3})["a"]
+    path = tmp_path / "damaged" / "train.zip"
+    path.write_bytes(path.read_bytes()[:60] + b"\xff" * 50 + path.read_bytes()[110:])
+    assert refused(video).startswith("the archive ")
+    (tmp_path / "no").mkdir()
+    (tmp_path / "no" / "train.zip").write_bytes(b"PK no archive")
+    with pytest.raises(ValueError, match="cannot be opened as a data set"):
+        streamed_videos(str(tmp_path / "no"), tmp_path)
+
+
+def test_rows_tell_paths_from_the_data_set_on(tmp_path):
+    """In JSON lines, which know nothing of videos; a path that leads out, or to nothing, is an error of its row."""
+    (tmp_path / "set" / "films").mkdir(parents=True)
+    (tmp_path / "set" / "films" / "a.mp4").write_bytes(b"a")
+    (tmp_path / "out.mp4").write_bytes(b"out")
+    told = ["films/a.mp4", "../out.mp4", str(tmp_path / "out.mp4"), "zip://a.mp4::../out.mp4"]
+    (tmp_path / "set" / "train.jsonl").write_text("".join(json.dumps({"film": one}) + "\n" for one in told))
+    found = streamed_videos(str(tmp_path / "set"), tmp_path / "x", column="film")
+    assert found["films/a"] == tmp_path / "set" / "films" / "a.mp4"
+    others = [video for name, video in found.items() if name != "films/a"]
+    assert len(others) == 3
+    for video in others:
+        with pytest.raises(NoVideoError, match="is no file of the data set"):
             video.fetch()
 
 
