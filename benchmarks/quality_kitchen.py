@@ -134,7 +134,7 @@ def set_visual_rows(model, rows):
 def train_variant(name, changes, seed, folder, material, text_model):
     """Train as pretrain.py does; the model and the material that it learned from."""
     if name in CODES:
-        material = with_codes(material, kept_features(folder.parent / "kept", material), CODES[name], text_model, seed)
+        material = with_codes(material, kept_features(folder.parent / "kept", material), CODES[name], seed)
     words = ["--output_dir", str(folder), "--text_model", str(text_model), "--seed", str(seed), "--report_to", "none"]
     words += ["--eval_steps", "100000", "--checkpointing_steps", "100000"]
     options = parse_options(words + changes)

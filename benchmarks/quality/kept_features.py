@@ -22,15 +22,15 @@ from processing.evaluation.truth import ASKED
 from processing.training_data.segments import clips_between
 
 Features = dict[str, torch.Tensor]
+TEXT_MODEL = "bert-minilm-l6"
 
 
 def kept_features(folder: Path, material: Material, workers: int = 2) -> Features:
     """By video id `(clips, 1024)`, float32. What was drawn and looked at before is read; all of it takes half an hour.
     Nothing is heard anew."""
     make_videos(folder / "videos", KEPT_VIDEOS, KEPT_SEED, workers)
-    processor = VideoBertProcessor.from_models(
-        str(weights_folder("bert-minilm-l6")), backbone=str(weights_folder("i3d-kinetics400"))
-    )
+    text_model, backbone = (str(weights_folder(name)) for name in (TEXT_MODEL, "i3d-kinetics400"))
+    processor = VideoBertProcessor.from_models(text_model, backbone=backbone)
     said, features = folder / "captions.json", {}
     for split, rows in (("train", material.train_rows), ("test", material.test_rows)):
         said.write_text(json.dumps({row["video_id"]: row["sentences"] for row in rows}))
@@ -70,7 +70,7 @@ def step_features(steps: list[dict], features: Features, material: Material) -> 
     return torch.stack(found)
 
 
-def with_codes(material: Material, features: Features, codes: dict, text_model: str | Path, seed: int) -> Material:
+def with_codes(material: Material, features: Features, codes: dict, seed: int) -> Material:
     """The same rows in the words of another codebook, of the kept one's shape, fitted on the same training clips.
 
     Args:
@@ -80,7 +80,7 @@ def with_codes(material: Material, features: Features, codes: dict, text_model: 
     shape = material.processor.codebook.config
     clips = torch.cat([features[video_id] for video_id in material.train_rows["video_id"]])
     codebook = fit_codebook(clips, shape.levels, shape.branches, seed=seed, progress=False, **codes)
-    processor = VideoBertProcessor.from_models(str(text_model), codebook=codebook)
+    processor = VideoBertProcessor.from_models(str(weights_folder(TEXT_MODEL)), codebook=codebook)
 
     def encode(row):
         ids = codebook.encode(features[row["video_id"]]).tolist()

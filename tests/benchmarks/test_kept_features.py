@@ -47,12 +47,12 @@ def test_a_step_is_the_mean_of_its_clips(kept_features, material):
 @pytest.mark.parametrize(
     ("codes", "sizes"), [({"residual_codes": 2}, (256, 256)), ({"levels_as_tokens": True}, (16, 256))]
 )
-def test_rows_get_the_words_of_another_codebook(kept_features, material, codes, sizes, tiny_text_model):
+def test_rows_get_the_words_of_another_codebook(kept_features, material, codes, sizes):
     """Two a clip, in order, and nothing else of the rows changes; they belong to the processor that comes along."""
     from processing.corpus import check_rows
 
     material, features = material
-    other = kept_features.with_codes(material, features, codes, tiny_text_model, 0)
+    other = kept_features.with_codes(material, features, codes, 0)
     assert other.processor.codebook.code_sizes == sizes
     for before, after in zip(
         [*material.train_rows, *material.test_rows], [*other.train_rows, *other.test_rows], strict=True
