@@ -10,7 +10,7 @@ import torch
 from matplotlib import pyplot as plt
 
 from pictures.codebook import middle_frames
-from processing.codes_videobert import Clip, join_clips, split_clips, tokens_per_clip
+from processing.codes_videobert import Clip, beginnings, join_clips, split_clips, tokens_per_clip
 from processing.sequence_videobert import visual_token
 
 FRAME_SIZE = 96
@@ -53,11 +53,6 @@ def token_frames(
     wanted = sorted({place for place in nearest.values() if place is not None})
     found = middle_frames(wanted, videos, FRAME_SIZE, clip_seconds) if wanted else {}
     return frames | {one: found[place] for one, place in nearest.items() if place in found}
-
-
-def beginnings(clip: Clip) -> list[Clip]:
-    """A clip, and it without its last code, without its last two, …; of one visual id there is no less."""
-    return [clip[:count] for count in range(len(clip), 0, -1)] if isinstance(clip, tuple) else [clip]
 
 
 def plot_forecast(
