@@ -81,8 +81,9 @@ def plot_forecast(
     """
     past = list(clips[-SHOWN_CLIPS:])
     lines, columns = len(answers[0]["visual_ids"]), len(past) + 1 + len(answers)
+    high = 1.5 + 0.1 * len(join_clips(past[-1:]))  # a line for each code
     figure, axes = plt.subplots(
-        lines, columns, figsize=(1.35 * columns, 1.6 * lines + 0.5), layout="constrained", squeeze=False
+        lines, columns, figsize=(1.35 * columns, high * lines + 0.5), layout="constrained", squeeze=False
     )
     for one in axes.flat:
         one.set_axis_off()
