@@ -92,8 +92,8 @@ class TreeOptions:
 
     levels: int = option(4, "depth of the codebook that is fitted")
     branches: int = option(12, "children of each of its nodes")
-    residual_codes: int = option(1, "visual ids of a clip: each of what is left")
-    levels_as_tokens: bool = option(False, "visual ids of a clip: one a level of its path")
+    residual_codes: int = option(1, "visual ids of a clip; each behind the first names what those before leave")
+    levels_as_tokens: bool = option(False, "visual ids of a clip: one for each level of its path, not the leaf alone")
 
     def __post_init__(self):
         VisualCodebookConfig(**asdict(self))  # refuses what it cannot be, before hours of describing videos
