@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -102,9 +103,10 @@ class MarkovChain:
             for order, followers in enumerate(self.followers, start=1):
                 for cut in range(order, len(clips) - horizon + 1):
                     followers.setdefault(tuple(clips[cut - order : cut]), Counter())[clips[cut + horizon - 1]] += 1
-        several = sorted(part for part in self.begun if isinstance(part, tuple) and len(part) == len(self.choices))
-        self.clips: list[Clip] = list(range(self.choices[0])) if len(self.choices) == 1 else several
+        shown = (part for part in self.begun if isinstance(part, tuple) and len(part) == len(self.choices))
+        self.clips: list[Clip] = [*(range(self.choices[0]) if len(self.choices) == 1 else sorted(shown))]
         self.number = {clip: number for number, clip in enumerate(self.clips)}
+        self.first = first_codes(self.clips)
         self.unigram = np.array([self.frequency(clip) for clip in self.clips])
 
     def frequency(self, clip: Clip) -> float:
@@ -134,6 +136,11 @@ class MarkovChain:
         return self.followers[order - 1].get(tuple(context[-order:]), Counter())
 
 
+def first_codes(clips: Sequence[Clip]) -> torch.Tensor:
+    """The first visual id of each of N clips: (N,)."""
+    return torch.tensor([join_clips([clip])[0] for clip in clips], dtype=torch.long)
+
+
 def code_choices(codebook, sizes: Sequence[int]) -> tuple[int, ...]:
     """How many visual ids each code of a clip may have after the ones before it: of a path down a tree the branches.
 
@@ -143,8 +150,8 @@ def code_choices(codebook, sizes: Sequence[int]) -> tuple[int, ...]:
         sizes (`Sequence[int]`):
             How many ids each code has at all.
     """
-    config = getattr(codebook, "config", None)
-    return (config.branches,) * len(sizes) if getattr(config, "levels_as_tokens", False) else tuple(sizes)
+    paths = getattr(getattr(codebook, "config", None), "levels_as_tokens", False)
+    return (codebook.config.branches,) * len(sizes) if paths else tuple(sizes)
 
 
 def fit_markov(rows: Sequence[Mapping], horizon: int, choices: Sequence[int], seed: int = 0) -> MarkovChain:
@@ -272,8 +279,7 @@ def evaluate_forecasting(
             )
         chain = fit_markov(train_rows, horizon, choices)
         figures = {"model": judged[horizon]}
-        figures |= {name: _judge_chain(chain, order, places, horizon, branch) for name, order in CHAINS.items()}
-        figures["copy_last"] = _judge_copies(chain, places, horizon, branch)
+        figures |= _judge_controls(chain, places, horizon, branch)
         figures["gain"] = figures["model"] - figures["markov2"]
         videos = [place.video_id for place in places]
         summaries = {name: _summarise(values, videos) for name, values in figures.items()}
@@ -320,9 +326,9 @@ def _judge_clips(model, processor, places, horizons, branch, batch_size) -> dict
         codes, likelihood = score_clips(model, inputs, horizons, sizes, truth)
         ranks = rank_named(scores, (named == truth[:, :, None]).all(dim=-1))
         for column, horizon in enumerate(horizons):
-            known = [number for number, place in enumerate(some) if len(place.coming) >= horizon]
-            parts = (one[known, column].cpu() for one in (ranks, likelihood, codes, truth[..., 0]))
-            judged[horizon].append(judge_ranks(*parts, branch))
+            known = [number for number, one in enumerate(some) if len(one.coming) >= horizon]
+            place, own, begun, first = (one[known, column].cpu() for one in (ranks, likelihood, codes, truth[..., 0]))
+            judged[horizon].append(judge_ranks(place, own, begun, first, branch))
     return {horizon: np.concatenate(parts) for horizon, parts in judged.items()}
 
 
@@ -340,32 +346,37 @@ def rank_named(scores: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
     return torch.where(right.any(dim=-1), (~(scores < own)).sum(dim=-1).double(), MISS)
 
 
-def _judge_chain(chain: MarkovChain, order: int, places, horizon, branch) -> np.ndarray:
-    judged, at_once = [], max(1, min(BATCH, NUMBERS // max(1, len(chain.clips))))
-    firsts = torch.tensor([join_clips([clip])[0] for clip in chain.clips])
-    for start in range(0, len(places), at_once):
-        some = places[start : start + at_once]
-        found = torch.from_numpy(np.stack([chain.probabilities(place.context, order) for place in some]))
-        scores, truths = found.log(), [place.coming[horizon - 1] for place in some]
-        at = torch.tensor([chain.number.get(truth, -1) for truth in truths])
-        ranks, likelihood = rank_words(scores, at.clamp(min=0)).double(), scores.gather(1, at.clamp(min=0)[:, None])
-        for number in (at < 0).nonzero().flatten().tolist():
-            ranks[number] = MISS
-            likelihood[number] = math.log(chain.probability(truths[number], some[number].context, order))
-        codes = torch.zeros(len(some), chain.choices[0], dtype=found.dtype).index_add(1, firsts, found).log()
-        first = torch.tensor([join_clips([truth])[0] for truth in truths])
-        judged.append(judge_ranks(ranks, likelihood[:, 0], codes, first, branch))
-    return np.concatenate(judged)
+def _judge_controls(chain: MarkovChain, places: Sequence[Place], horizon: int, branch) -> dict[str, np.ndarray]:
+    """By name the figures of what needs no network."""
+    judges = {name: partial(_judge_chain, chain, order) for name, order in CHAINS.items()}
+    judges |= {"copy_last": partial(_judge_copies, chain)}
+    at_once = max(1, min(BATCH, NUMBERS // len(chain.clips)))
+    batches = [places[start : start + at_once] for start in range(0, len(places), at_once)]
+    return {
+        name: np.concatenate([judge(some, [one.coming[horizon - 1] for one in some], branch) for some in batches])
+        for name, judge in judges.items()
+    }
 
 
-def _judge_copies(chain: MarkovChain, places, horizon, branch) -> np.ndarray:
+def _judge_chain(chain: MarkovChain, order: int, places: Sequence[Place], truths: Sequence[Clip], branch):
+    found = torch.from_numpy(np.stack([chain.probabilities(place.context, order) for place in places]))
+    at = torch.tensor([chain.number.get(truth, -1) for truth in truths])
+    scores, known = found.log(), at.clamp(min=0)
+    ranks, likelihood = rank_words(scores, known).double(), scores.gather(1, known[:, None])[:, 0]
+    for number in (at < 0).nonzero().flatten().tolist():
+        ranks[number] = MISS
+        likelihood[number] = math.log(chain.probability(truths[number], places[number].context, order))
+    codes = torch.zeros(len(places), chain.choices[0], dtype=found.dtype).index_add(1, chain.first, found).log()
+    return judge_ranks(ranks, likelihood, codes, first_codes(truths), branch)
+
+
+def _judge_copies(chain: MarkovChain, places: Sequence[Place], truths: Sequence[Clip], branch):
     """The last clip is all that is expected."""
-    last, truths = [place.context[-1] for place in places], [place.coming[horizon - 1] for place in places]
+    last = [place.context[-1] for place in places]
     right = torch.tensor([one == other for one, other in zip(last, truths, strict=True)])
-    before, first = (torch.tensor([join_clips([clip])[0] for clip in clips]) for clips in (last, truths))
-    codes = torch.nn.functional.one_hot(before, chain.choices[0]).double().log()
+    codes = torch.nn.functional.one_hot(first_codes(last), chain.choices[0]).double().log()
     ranks = torch.where(right, 1, len(chain.clips))
-    return judge_ranks(ranks, right.double().log(), codes, first, branch)
+    return judge_ranks(ranks, right.double().log(), codes, first_codes(truths), branch)
 
 
 def _summarise(values: np.ndarray, videos: Sequence[str]) -> dict[str, float | None]:
