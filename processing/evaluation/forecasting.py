@@ -343,7 +343,7 @@ def rank_named(scores: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
         `torch.Tensor` of shape (…): Infinite where none of them came.
     """
     own = scores.masked_fill(~right, torch.inf).amin(dim=-1, keepdim=True)
-    return torch.where(right.any(dim=-1), (~(scores < own)).sum(dim=-1).double(), MISS)
+    return torch.where(right.any(dim=-1), (~(scores < own)).sum(dim=-1).float(), MISS)
 
 
 def _judge_controls(chain: MarkovChain, places: Sequence[Place], horizon: int, branch) -> dict[str, np.ndarray]:
