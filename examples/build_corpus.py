@@ -21,6 +21,12 @@ One stage alone: describing, on another machine say; the fit of the codebook; th
     python examples/build_corpus.py --output runs/corpus --stage codebook --levels 2 --branches 16
     python examples/build_corpus.py --output runs/corpus --stage rows --codebook runs/small
 
+A clip has one visual id, the leaf of its path down a tree. It can have several codes instead, which say more where few
+ids must stand for much: each of what the ones before leave, or one a level of the path:
+
+    python examples/build_corpus.py --videos my_videos/ --output runs/four --residual_codes 4 --levels 1 --branches 32
+    python examples/build_corpus.py --videos my_videos/ --output runs/paths --levels_as_tokens
+
 To the Hub at the end, as a data set with a card that says how it was made; that it may is found out first:
 
     python examples/build_corpus.py --videos my_videos/ --output runs/corpus --push_to_hub --hub_model_id user/rows
@@ -40,7 +46,7 @@ from __future__ import annotations
 
 import signal
 import sys
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -52,7 +58,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from endings import end_in_a_sentence
 from publishing.hub import claim_repository, publish_what_was_made
 from training.material import make_processor, subtitles_of
-from training.options import HelpFormatter, HubOptions, ModelOptions, complete_models, option
+from training.options import HelpFormatter, HubOptions, ModelOptions, TreeOptions, complete_models, option
 
 from processing import VisualCodebook
 from processing.codebook.feature_shards import rows_by_video
@@ -119,7 +125,7 @@ def videos_of(options: CorpusOptions) -> dict[str, Path]:
     return streamed_videos(options.dataset, folder, *given)
 
 
-def build(options: CorpusOptions, models: ModelOptions) -> None:
+def build(options: CorpusOptions, models: ModelOptions, tree: TreeOptions) -> None:
     """All stages, or the one on videos alone."""
     videos, processor = videos_of(options), make_processor(models, options.codebook)
     subtitles = subtitles_of(videos, models)
@@ -134,16 +140,16 @@ def build(options: CorpusOptions, models: ModelOptions) -> None:
             print("\n".join(summary_lines(summarise([], stages))[1:]))
         return
     shared["again"] = options.stage != "finish"
-    fitting = {"levels": models.levels, "branches": models.branches, "seed": options.seed}
-    build_corpus(videos, processor, options.output, held_out_share=options.test_share or None, **fitting, **shared)
+    fitting = {**asdict(tree), "seed": options.seed, "held_out_share": options.test_share or None}
+    build_corpus(videos, processor, options.output, **fitting, **shared)
     processor.save_pretrained(options.output / "processor")
     print("\n".join(summary_lines(read_json(options.output / "summary.json"))))
 
 
-def fit(options: CorpusOptions, models: ModelOptions) -> VisualCodebook:
+def fit(options: CorpusOptions, tree: TreeOptions) -> VisualCodebook:
     """The codebook of features that are there."""
     shards = options.output / "features"
-    fitting = {"levels": models.levels, "branches": models.branches, "held_out_share": options.test_share or None}
+    fitting = {**asdict(tree), "held_out_share": options.test_share or None}
     backbone = read_settings(shards).get("backbone")
     return own_codebook(options.output / "codebook", shards, rows_by_video(shards), fitting, options.seed, backbone)
 
@@ -156,13 +162,13 @@ def write_rows(options: CorpusOptions) -> None:
     print("\n".join(summary_lines(summarise(rows, {}))))
 
 
-def make_of_features(options: CorpusOptions, models: ModelOptions) -> None:
+def make_of_features(options: CorpusOptions, tree: TreeOptions) -> None:
     """The stages for which no video is opened."""
     if not (options.output / "features").is_dir():
         raise ValueError(f"{options.output / 'features'} is not there: describe videos first (--stage features).")
     with only_one(options.output):
         if options.stage == "codebook":
-            print(f"{options.output / 'codebook'}: {fit(options, models).codebook_size} visual ids")
+            print(f"{options.output / 'codebook'}: {fit(options, tree).codebook_size} visual ids")
         else:
             write_rows(options)
 
@@ -173,9 +179,10 @@ def stop(*_) -> None:
 
 
 def main() -> None:
-    groups = (CorpusOptions, ModelOptions, HubOptions)
+    groups = (CorpusOptions, ModelOptions, TreeOptions, HubOptions)
     parser = HfArgumentParser(groups, description=__doc__, formatter_class=HelpFormatter)
-    options, models, hub = parser.parse_args_into_dataclasses()
+    options, models, tree, hub = parser.parse_args_into_dataclasses()
+    tree.check_fitted("that of --codebook" if options.codebook else None)
     if options.stage in WITH_VIDEOS and (options.videos is None) == (options.dataset is None):
         parser.error("one of --videos and --dataset is needed: a folder or list of videos, or a data set")
     if options.dataset is None and (alone := [f"--{name}" for name in OF_DATASET if getattr(options, name)]):
@@ -186,9 +193,9 @@ def main() -> None:
     repo_id = claim_repository(hub, options.output, "corpus")
     signal.signal(signal.SIGTERM, stop)
     if options.stage in WITH_VIDEOS:
-        build(options, models)
+        build(options, models, tree)
     else:
-        make_of_features(options, models)
+        make_of_features(options, tree)
     told = {"license": models.license, "language": models.written_language()}
     publish_what_was_made("corpus", options.output, repo_id, **told)
 

@@ -19,7 +19,7 @@ Run again it does what is missing. OUTPUT/datatrove holds the engine's logs, one
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -31,7 +31,7 @@ from build_corpus import CorpusOptions, videos_of
 from datatrove.executor import LocalPipelineExecutor, SlurmPipelineExecutor
 from endings import end_in_a_sentence
 from training.material import make_processor, subtitles_of
-from training.options import HelpFormatter, ModelOptions, complete_models, option
+from training.options import HelpFormatter, ModelOptions, TreeOptions, complete_models, option
 
 from processing.corpus import Share, count_tasks
 from processing.corpus.datatrove_step import CorpusStep
@@ -55,11 +55,10 @@ class EngineOptions:
     env_command: str | None = option(None, "activates the Python environment of a job: source .venv/bin/activate")
 
 
-def make_steps(corpus: CorpusOptions, models: ModelOptions) -> dict[str, CorpusStep]:
+def make_steps(corpus: CorpusOptions, models: ModelOptions, tree: TreeOptions) -> dict[str, CorpusStep]:
     """A step a stage."""
     videos, processor = videos_of(corpus), make_processor(models, corpus.codebook)
-    fitting = {"levels": models.levels, "branches": models.branches, "seed": corpus.seed}
-    fitting["held_out_share"] = corpus.test_share or None
+    fitting = {**asdict(tree), "seed": corpus.seed, "held_out_share": corpus.test_share or None}
     names = ("shard_size", "num_workers", "deadline", "memory", "retry_errors")
     given = (videos, processor, corpus.output.absolute(), subtitles_of(videos, models), fitting)
     options = {name: getattr(corpus, name) for name in names}
@@ -111,15 +110,16 @@ def run_on_slurm(steps: dict[str, CorpusStep], tasks: int, engine: EngineOptions
 
 
 def main() -> None:
-    kinds = (EngineOptions, CorpusOptions, ModelOptions)
+    kinds = (EngineOptions, CorpusOptions, ModelOptions, TreeOptions)
     parser = HfArgumentParser(kinds, description=__doc__, formatter_class=HelpFormatter)
-    engine, corpus, models = parser.parse_args_into_dataclasses()
+    engine, corpus, models, tree = parser.parse_args_into_dataclasses()
+    tree.check_fitted("that of --codebook" if corpus.codebook else None)
     if (corpus.videos is None) == (corpus.dataset is None):
         parser.error("one of --videos and --dataset is needed: a folder or list of videos, or a data set")
     if engine.engine == "slurm" and engine.partition is None:
         parser.error("--engine slurm needs --partition")
     complete_models(models)
-    steps = make_steps(corpus, models)
+    steps = make_steps(corpus, models, tree)
     tasks = corpus.tasks if corpus.tasks > 1 else count_tasks(steps["contents"].videos, corpus.shard_size)
     {"local": run_here, "slurm": run_on_slurm}[engine.engine](steps, tasks, engine, corpus.output / "datatrove")
 

@@ -48,6 +48,7 @@ import os
 import shutil
 import sys
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -62,7 +63,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from endings import end_in_a_sentence
 from pictures.codebook import middle_frames, plot_gallery, plot_report
 from publishing.hub import claim_repository, publish_what_was_made
-from training.options import HubOptions
+from training.options import HubOptions, TreeOptions
 
 from processing import VideoBertProcessor
 from processing.card_videobert import told_survival
@@ -78,23 +79,18 @@ from processing.corpus.settings import read_settings
 from processing.corpus.split import rows_to_fit
 from processing.names_videobert import public_name
 
-TREES = ("levels", "branches", "normalize", "whiten", "residual_codes", "levels_as_tokens")  # options of the fit
+TREES = (*(one.name for one in fields(TreeOptions)), "normalize", "whiten")  # options of the fit
 FRAME_SIZE = 48
 COLUMNS, LINES = 6, 10  # of the gallery
 
 
 def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
-    parser = HfArgumentParser(HubOptions, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    groups = (TreeOptions, HubOptions)
+    parser = HfArgumentParser(groups, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     switch = argparse.BooleanOptionalAction
     # The fit
     parser.add_argument("--features", type=Path, nargs="+", required=True, help="Parquet shards, or folders of them")
     parser.add_argument("--output", type=Path, required=True, help="folder of the codebook")
-    parser.add_argument("--levels", type=int, default=4)
-    parser.add_argument("--branches", type=int, default=12)
-    parser.add_argument("--residual_codes", type=int, default=1, help="visual ids of a clip: each of what is left")
-    parser.add_argument(
-        "--levels_as_tokens", action=switch, default=False, help="visual ids of a clip: one a level of its path"
-    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
         "--test_share", type=float, default=0.1, help="of the videos, which the fit does not see: as in training"
@@ -159,12 +155,7 @@ def fit(options: argparse.Namespace, source: FeatureShards, output: Path, seed: 
     else:
         codebook = fit_codebook(
             source,
-            options.levels,
-            options.branches,
-            normalize=options.normalize,
-            whiten=options.whiten,
-            residual_codes=options.residual_codes,
-            levels_as_tokens=options.levels_as_tokens,
+            **{name: getattr(options, name) for name in TREES},
             seed=seed,
             backbone=options.backbone or described_by(source),
             memory=int(options.memory * 2**30),

@@ -15,6 +15,9 @@ Features that exist already (S3D of HowTo100M at one a second, say), with subtit
     accelerate launch examples/pretrain.py --features s3d/ --clip_seconds 1 --subtitles captions.json \
         --output_dir runs/s3d --config examples/configs/one_gpu.yaml
 
+`--residual_codes 4 --levels 1 --branches 32` gives a clip four visual ids instead of one, which say more where few ids
+must stand for much.
+
 Rows that an earlier run made, with its processor, on several GPUs, going on where it stopped:
 
     accelerate launch --num_processes 8 --mixed_precision bf16 examples/pretrain.py --corpus runs/mine/corpus/rows \

@@ -56,7 +56,7 @@ class VisualCodebookConfig(PreTrainedConfig):
             How many visual ids survive an altered video, as [`surviving_ids`] found, for the reader too.
 
     Raises:
-        ValueError: Fewer than 1 code, or both kinds of several codes at once.
+        ValueError: Fewer than 1 level, 2 branches or 1 code, or both kinds of several codes at once.
     """
 
     model_type = "videobert_codebook"
@@ -71,6 +71,10 @@ class VisualCodebookConfig(PreTrainedConfig):
     robustness: dict | None = None
 
     def __post_init__(self, **kwargs):
+        if self.levels < 1 or self.branches < 2:
+            raise ValueError(
+                f"levels={self.levels}, branches={self.branches}: a codebook has at least 1 level and 2 branches."
+            )
         if self.residual_codes < 1:
             raise ValueError(f"residual_codes is {self.residual_codes}; a clip has at least 1 visual id.")
         if self.residual_codes > 1 and self.levels_as_tokens:
@@ -90,6 +94,14 @@ class VisualCodebookConfig(PreTrainedConfig):
     @property
     def codebook_size(self) -> int:
         return sum(self.code_sizes)
+
+    @property
+    def shape_in_words(self) -> str:
+        """For cards: how many levels and branches, and how many codes a clip has."""
+        tree = f"{self.levels} levels of {self.branches}"
+        if self.levels_as_tokens:
+            return f"{self.levels} codes a clip, one a level: {tree}"
+        return tree if self.residual_codes == 1 else f"{self.residual_codes} residual codes a clip, each of {tree}"
 
 
 class VisualCodebook(LeafFramesMixin, PreTrainedModel):
@@ -166,12 +178,7 @@ class VisualCodebook(LeafFramesMixin, PreTrainedModel):
 
     def summary(self) -> str:
         """What it is, in a few words for a model card."""
-        tree = f"{self.config.levels} levels of {self.config.branches}"
-        if self.config.levels_as_tokens:
-            tree = f"{self.config.levels} codes a clip, one a level: {tree}"
-        if self.config.residual_codes > 1:
-            tree = f"{self.config.residual_codes} residual codes a clip, each of {tree}"
-        return f"{self.codebook_size} visual tokens ({tree})"
+        return f"{self.codebook_size} visual tokens ({self.config.shape_in_words})"
 
     # --- the trees ---------------------------------------------------------------------------------------------------
 

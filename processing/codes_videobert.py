@@ -28,8 +28,12 @@ def codes_per_clip(codebook) -> int:
 
 def noted_in_row(codebook) -> dict[str, str | int]:
     """What a row notes of the codebook of its visual ids: `codebook`, and `tokens_per_clip` where it is not 1."""
-    count = codes_per_clip(codebook)
-    return {"codebook": codebook.fingerprint} | ({"tokens_per_clip": count} if count > 1 else {})
+    return {"codebook": codebook.fingerprint} | noted_count(codes_per_clip(codebook))
+
+
+def noted_count(count: int) -> dict[str, int]:
+    """What says how many visual ids a clip has: `tokens_per_clip`, or nothing where it is 1."""
+    return {"tokens_per_clip": count} if count > 1 else {}
 
 
 def tokens_per_clip(row: Mapping) -> int:
@@ -50,6 +54,11 @@ def ids_of_clips(row: Mapping, clips: range) -> list[int]:
     return [visual_id for clip in clips for visual_id in ids[clip * each : (clip + 1) * each]]
 
 
+def clips_of(row: Mapping) -> list[Clip]:
+    """The clips of a row, or of a stretch of one, in the order of time."""
+    return split_clips(row["visual_ids"], tokens_per_clip(row))
+
+
 def split_clips(visual_ids: Sequence[int], each: int) -> list[Clip]:
     """Visual ids by clip: the ids themselves where a clip has one, otherwise a tuple a clip.
 
@@ -65,6 +74,11 @@ def split_clips(visual_ids: Sequence[int], each: int) -> list[Clip]:
 def join_clips(clips: Iterable[Clip]) -> list[int]:
     """The way back: clips to flat visual ids."""
     return [visual_id for clip in clips for visual_id in (clip if isinstance(clip, tuple) else (clip,))]
+
+
+def beginnings(clip: Clip) -> list[Clip]:
+    """A clip, and it without its last code, without its last two, …; of one visual id there is no less."""
+    return [clip[:count] for count in range(len(clip), 0, -1)] if isinstance(clip, tuple) else [clip]
 
 
 def check_whole(count: int, each: int) -> None:

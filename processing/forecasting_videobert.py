@@ -19,6 +19,8 @@ HORIZONS = (1, 2, 4, 8)
 CONTEXT_CLIPS = 64
 # Of the visual ids that may come, so many are put into words.
 NAMED_IDS = 64
+# Where a clip has several visual ids, so many beginnings of clips are read in a forward pass.
+BEGUN_CLIPS = 256
 
 
 def forecast_sequence(
@@ -128,34 +130,68 @@ def likely_clips(
     clips = clips[..., None]
     for code, size in enumerate(sizes[1:], start=1):
         first += sizes[code - 1]
-        begun, at = begun_sequences(inputs, places, clips + model.config.visual_token_offset)
-        further = place_scores(model, begun, at + code, first, size).view(*clips.shape[:3], size)
-        scores, best = (scores[..., None] + further).flatten(2).topk(min(width, scores.shape[2] * size), dim=-1)
-        before = clips.gather(2, (best // size)[..., None].expand(-1, -1, -1, code))
-        clips = torch.cat([before, (best % size + first - model.config.visual_token_offset)[..., None]], dim=-1)
+        # Of each beginning no more than `width` can be among the best.
+        ahead = [one.topk(min(width, size), dim=-1) for one in begun_scores(model, inputs, places, clips, first, size)]
+        further, ids = (torch.cat(parts).view(*clips.shape[:3], -1) for parts in zip(*ahead, strict=True))
+        each = ids.shape[-1]
+        scores, best = (scores[..., None] + further).flatten(2).topk(min(width, scores.shape[2] * each), dim=-1)
+        before = clips.gather(2, (best // each)[..., None].expand(-1, -1, -1, code))
+        named = ids.flatten(2).gather(2, best) + first - model.config.visual_token_offset
+        clips = torch.cat([before, named[..., None]], dim=-1)
     return scores, clips
 
 
-def begun_sequences(inputs, places: torch.Tensor, begun: torch.Tensor) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
-    """A sequence for each beginning of a clip, which it shows in its place, and where that is.
+def score_clips(
+    model, inputs, horizons: Sequence[int], sizes: Sequence[int], clips: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """How likely some clips are: their first code, times their second one after the first, and so on.
 
     Args:
-        inputs (`Mapping[str, torch.Tensor]`):
-            B sequences.
+        model, inputs, horizons, sizes:
+            See [`likely_clips`].
+        clips (`torch.Tensor` of shape (batch, len(horizons), len(sizes))):
+            The visual ids of a clip at each horizon.
+
+    Returns:
+        `tuple`: Log-probabilities of all first codes (batch, len(horizons), sizes[0]), and of the clips (batch,
+        len(horizons)).
+    """
+    places, first = horizon_places(inputs, horizons, len(sizes)), model.config.visual_token_offset
+    codes = place_scores(model, inputs, places, first, sizes[0])
+    scores = codes.gather(2, clips[..., :1])[..., 0]
+    for code, size in enumerate(sizes[1:], start=1):
+        first += sizes[code - 1]
+        further = torch.cat([*begun_scores(model, inputs, places, clips[:, :, None, :code], first, size)])
+        named = clips[..., code] + model.config.visual_token_offset - first
+        scores = scores + further.gather(1, named.view(-1, 1)).view_as(scores)
+    return codes, scores
+
+
+def begun_scores(
+    model, inputs, places: torch.Tensor, begun: torch.Tensor, first: int, size: int
+) -> Iterator[torch.Tensor]:
+    """How likely each of `size` visual tokens from id `first` on is behind each beginning of a clip.
+
+    Args:
+        model, inputs:
+            See [`likely_clips`]; B sequences.
         places (`torch.Tensor` of shape (B, H)):
             Where clips begin.
         begun (`torch.Tensor` of shape (B, H, K, n)):
-            The first n tokens of K clips at each of them.
+            The first n visual ids of K clips at each of them, which are shown in their places.
+        first, size (`int`):
+            The tokens that are asked for.
 
-    Returns:
-        `tuple`: B · H · K sequences, and the places (B · H · K, 1).
+    Yields:
+        `torch.Tensor` of shape (at most `BEGUN_CLIPS`, size): Log-probabilities, of all B · H · K in their order.
     """
-    several = begun.shape[1] * begun.shape[2]
-    repeated = {name: values.repeat_interleave(several, dim=0) for name, values in inputs.items()}
-    at = places[..., None].expand(begun.shape[:3]).reshape(-1, 1)
-    shown = at + torch.arange(begun.shape[3], device=at.device)
-    repeated["input_ids"] = repeated["input_ids"].scatter(1, shown, begun.flatten(0, 2))
-    return repeated, at
+    sequences = torch.arange(len(places), device=places.device)[:, None, None].expand(begun.shape[:3]).flatten()
+    starts = places[..., None].expand(begun.shape[:3]).reshape(-1, 1)
+    shown, codes = begun.flatten(0, 2) + model.config.visual_token_offset, begun.shape[3]
+    for some, at, ids in zip(*(values.split(BEGUN_CLIPS) for values in (sequences, starts, shown)), strict=True):
+        asked = {name: values[some] for name, values in inputs.items()}
+        asked["input_ids"].scatter_(1, at + torch.arange(codes, device=at.device), ids)
+        yield place_scores(model, asked, at + codes, first, size)[:, 0]
 
 
 @torch.inference_mode()

@@ -10,7 +10,7 @@ import torch
 from matplotlib import pyplot as plt
 
 from pictures.codebook import middle_frames
-from processing.codes_videobert import Clip, join_clips, split_clips, tokens_per_clip
+from processing.codes_videobert import Clip, beginnings, join_clips, split_clips, tokens_per_clip
 from processing.sequence_videobert import visual_token
 
 FRAME_SIZE = 96
@@ -55,11 +55,6 @@ def token_frames(
     return frames | {one: found[place] for one, place in nearest.items() if place in found}
 
 
-def beginnings(clip: Clip) -> list[Clip]:
-    """A clip, and it without its last code, without its last two, …; of one visual id there is no less."""
-    return [clip[:count] for count in range(len(clip), 0, -1)] if isinstance(clip, tuple) else [clip]
-
-
 def plot_forecast(
     clips: Sequence[Clip],
     answers: Sequence[Mapping],
@@ -86,8 +81,9 @@ def plot_forecast(
     """
     past = list(clips[-SHOWN_CLIPS:])
     lines, columns = len(answers[0]["visual_ids"]), len(past) + 1 + len(answers)
+    high = 1.5 + 0.1 * len(join_clips(past[-1:]))  # a line for each code
     figure, axes = plt.subplots(
-        lines, columns, figsize=(1.35 * columns, 1.6 * lines + 0.5), layout="constrained", squeeze=False
+        lines, columns, figsize=(1.35 * columns, high * lines + 0.5), layout="constrained", squeeze=False
     )
     for one in axes.flat:
         one.set_axis_off()

@@ -14,7 +14,6 @@ import modeling_videobert
 from processing import VideoBertProcessor, VisualCodebook
 from processing.card_videobert import codebook_card, fill_empty_card
 from processing.codebook.saving import is_saved, load_codebook, read_record
-from processing.codebook.whole_files import read_json
 from processing.corpus import held_out_ids, read_rows
 from processing.corpus.card import without_folders, write_corpus_card
 from processing.corpus.rows import shared_value
@@ -127,11 +126,11 @@ def stage_corpus(
         ValueError: There are no rows, or they do not belong together.
     """
     rows = without_folders(read_rows(source / "rows" if (source / "rows").is_dir() else source))
-    codebook, fit = source / "codebook", {}
+    codebook, fit, shape = source / "codebook", {}, None
     # Another one may lie there than that of the rows.
-    if is_saved(codebook) and load_codebook(codebook).fingerprint == shared_value(rows, "codebook"):
-        load_codebook(codebook).save_pretrained(folder / "codebook")
-        fit = read_record(codebook)
+    if is_saved(codebook) and (kept := load_codebook(codebook)).fingerprint == shared_value(rows, "codebook"):
+        kept.save_pretrained(folder / "codebook")
+        fit, shape = read_record(codebook), kept.config.shape_in_words
     splits = split_rows(rows, fit.get("held_out_share"))
     for split, part in splits.items():
         count = max(1, -(-len(part) // ROWS_A_FILE))
@@ -141,9 +140,8 @@ def stage_corpus(
             part.shard(count, number, contiguous=True).to_parquet(path)
     made = read_settings(source / "features")
     made = {name: value for name, value in made.items() if name != "contents"}
-    if (folder / "codebook").is_dir():
-        shape = read_json(codebook / "config.json")
-        made["codebook"] = f"{shape['levels']} levels of {shape['branches']}"
+    if shape is not None:
+        made["codebook"] = shape
         made["share of the videos that its fit did not see"] = fit.get("held_out_share")
     written = "en" if made.get("task") == "translate" else language_code(made.get("language"))
     write_corpus_card(folder, splits, made, repo_id, license, language or written)

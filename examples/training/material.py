@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import datasets
@@ -80,8 +80,7 @@ def own_material(options: Options) -> Material:
     else:
         processor = make_processor(options.models, data.codebook)
         folder, fitting = options.running.output_dir / "corpus", {"held_out_share": data.test_share}
-        fitting |= {"levels": options.models.levels, "branches": options.models.branches}
-        fitting["seed"] = options.optimisation.seed
+        fitting |= {**asdict(options.tree), "seed": options.optimisation.seed}
         if data.features:
             sources, language = find_features(data.features), options.models.language
             processor.video_processor = VideoBertVideoProcessor(clip_seconds=data.clip_seconds)

@@ -14,6 +14,7 @@ from typing import Any, Literal
 import yaml
 from transformers import HfArgumentParser
 
+from processing.codebook_videobert import VisualCodebookConfig
 from processing.speech_videobert import SPEECH_ENGINES, SPEECH_TASKS, language_code
 from processing.training_data.examples import DEFAULT_MIXTURE, REGIMES
 
@@ -75,14 +76,33 @@ class ModelOptions:
     backbone_dtype: Literal["float32", "bfloat16", "float16"] = option("float32", "precision of the video network")
     backbone_batch_size: int = option(4, "clips looked at in a forward pass")
     compile_backbone: bool = option(False, "takes minutes; measure if it pays")
-    levels: int = option(4, "depth of the codebook, for --videos")
-    branches: int = option(12, "children of a node of the codebook, for --videos")
     freeze_input_embeddings: bool = option(True, "leave the table of token embeddings as it comes")
     license: str | None = option(None, "of what was made, for its card: apache-2.0")
 
     def written_language(self) -> str | None:
         """Code of the language that sentences are in, where the options tell."""
         return "en" if self.asr_task == "translate" else self.language
+
+
+@dataclass
+class TreeOptions:
+    """The codebook that is fitted where none is given: by default the paper's, one visual id a clip."""
+
+    _argument_group_name = "codebook"
+
+    levels: int = option(4, "depth of the codebook that is fitted")
+    branches: int = option(12, "children of each of its nodes")
+    residual_codes: int = option(1, "visual ids of a clip; each behind the first names what those before leave")
+    levels_as_tokens: bool = option(False, "visual ids of a clip: one for each level of its path, not the leaf alone")
+
+    def __post_init__(self):
+        VisualCodebookConfig(**asdict(self))  # refuses what it cannot be, before hours of describing videos
+
+    def check_fitted(self, instead: str | None) -> None:
+        """Raise `ValueError` if something is asked for where nothing is fitted, but there is a codebook `instead`."""
+        for one in fields(self) if instead else ():
+            if getattr(self, one.name) != one.default:
+                raise ValueError(f"--{one.name} is about a codebook that is fitted; it has no effect on {instead}")
 
 
 @dataclass
@@ -186,6 +206,7 @@ class HubOptions:
 GROUPS = (
     DataOptions,
     ModelOptions,
+    TreeOptions,
     ObjectiveOptions,
     SegmentOptions,
     OptimisationOptions,
@@ -200,6 +221,7 @@ class Options:
 
     data: DataOptions
     models: ModelOptions
+    tree: TreeOptions
     objectives: ObjectiveOptions
     segments: SegmentOptions
     optimisation: OptimisationOptions
@@ -317,6 +339,7 @@ def check_options(options: Options) -> None:
         raise ValueError(f"--report_to {running.report_to} needs the package {running.report_to}, which is missing")
     if data.codebook and not sources:
         raise ValueError("--codebook is about the ids of --videos, --features or --corpus; the kitchen has its own")
+    options.tree.check_fitted(codebook_instead(data))
     at_least_one = {"checkpoints_kept": running.checkpoints_kept, "eval_steps": running.eval_steps}
     at_least_one |= {"logging_steps": running.logging_steps, "checkpointing_steps": running.checkpointing_steps}
     at_least_one |= {"max_steps": optimisation.max_steps, "batch_size": optimisation.batch_size}
@@ -338,6 +361,15 @@ def check_options(options: Options) -> None:
         if getattr(options.models, name) is not None:
             source = "the rows of --corpus" if data.corpus else "the kitchen"
             raise ValueError(f"--{name} is about how --videos are heard; it has no effect on {source}")
+
+
+def codebook_instead(data: DataOptions) -> str | None:
+    """Which codebook there is already, where none is fitted."""
+    if data.codebook:
+        return "that of --codebook"
+    if data.corpus:
+        return "that of --processor"
+    return None if data.videos or data.features else "the kitchen's"
 
 
 def check_features(options: Options) -> None:

@@ -96,8 +96,6 @@ def fit_codebook(
         `ValueError`: No features, NaN or infinite ones, no level, fewer than two branches, no code or both kinds of
             several codes, or a `state_dir` that was begun with other features or settings or is damaged.
     """
-    if levels < 1 or branches < 2:
-        raise ValueError(f"levels={levels}, branches={branches}: a codebook has at least 1 level and 2 branches.")
     source = features if isinstance(features, FeatureShards) else FeatureArray(features)
     config = VisualCodebookConfig(
         levels=levels,

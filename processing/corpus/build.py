@@ -45,6 +45,8 @@ def build_corpus(
     held_out_share: float | None = None,
     levels: int = 4,
     branches: int = 12,
+    residual_codes: int = 1,
+    levels_as_tokens: bool = False,
     seed: int = 0,
     shard_size: int = 16,
     subtitles: Mapping[str, Path] | None = None,
@@ -77,6 +79,10 @@ def build_corpus(
             Depth of the codebook where one is fitted.
         branches (`int`, *optional*, defaults to 12):
             Clusters of each of its nodes.
+        residual_codes (`int`, *optional*, defaults to 1):
+            Visual ids of a clip, as of [`fit_codebook`].
+        levels_as_tokens (`bool`, *optional*, defaults to `False`):
+            Whether a clip has a visual id for each level of its path down the tree.
         seed (`int`, *optional*, defaults to 0):
             Of the codebook.
         shard_size (`int`, *optional*, defaults to 16):
@@ -119,7 +125,13 @@ def build_corpus(
         "retry_errors": retry_errors,
         "again": again,
     }
-    fitting = {"levels": levels, "branches": branches, "held_out_share": held_out_share}
+    fitting = {
+        "levels": levels,
+        "branches": branches,
+        "residual_codes": residual_codes,
+        "levels_as_tokens": levels_as_tokens,
+        "held_out_share": held_out_share,
+    }
     # Of several processes the first builds a corpus before the others, which wait for it, and for one another.
     with only_one(output_dir, wait=PartialState().num_processes > 1):
         while True:
@@ -156,7 +168,8 @@ def own_codebook(
         videos (`Iterable[str]`):
             The ids of those it may be fitted on.
         fitting (`dict`):
-            `levels`, `branches` and `held_out_share`; a codebook that is there must be of the same.
+            `held_out_share`, and `levels`, `branches`, `residual_codes` and `levels_as_tokens` of [`fit_codebook`]; a
+            codebook that is there must be of the same.
         seed (`int`):
             Of the fit.
         backbone:
@@ -166,10 +179,10 @@ def own_codebook(
         check_record(folder, fitting)
     else:
         rows = rows_by_video(shards)
-        clips = clips_to_fit(shards, {video_id: rows[video_id] for video_id in videos}, fitting["held_out_share"])
-        codebook = fit_codebook(
-            clips, fitting["levels"], fitting["branches"], seed=seed, backbone=public_name(backbone), alone=True
-        )
+        tree = dict(fitting)
+        share = tree.pop("held_out_share")
+        clips = clips_to_fit(shards, {video_id: rows[video_id] for video_id in videos}, share)
+        codebook = fit_codebook(clips, **tree, seed=seed, backbone=public_name(backbone), alone=True)
         save_codebook(codebook, folder, fitting)
     return load_codebook(folder)
 

@@ -40,7 +40,8 @@ class CorpusStep(PipelineStep):
         subtitles (`Mapping[str, Path]`, *optional*):
             By video id what is said; the other videos are heard.
         fitting (`Mapping`, *optional*):
-            `held_out_share`, `levels`, `branches` and `seed` of [`build_corpus`].
+            `held_out_share`, `levels`, `branches`, `residual_codes`, `levels_as_tokens` and `seed` of
+            [`build_corpus`].
         num_workers (`int`, *optional*, defaults to 1):
             Processes of each task that describe videos: nothing is decoded in the engine's own.
         options:

@@ -39,6 +39,8 @@ def build_feature_corpus(
     held_out_share: float | None = None,
     levels: int = 4,
     branches: int = 12,
+    residual_codes: int = 1,
+    levels_as_tokens: bool = False,
     seed: int = 0,
 ) -> Dataset:
     """Takes features through the rest of the way, to rows of sentences and visual ids.
@@ -56,7 +58,7 @@ def build_feature_corpus(
             By video id what is said; nothing is said in the other videos.
         language (`str`, *optional*):
             What the subtitles are likely written in, where their encoding is older than UTF-8.
-        held_out_share, levels, branches, seed:
+        held_out_share, levels, branches, residual_codes, levels_as_tokens, seed:
             Of a codebook that is fitted, as of [`build_corpus`].
 
     Returns:
@@ -69,7 +71,13 @@ def build_feature_corpus(
     shards = output_dir / "features"
     import_features(sources, processor, shards, subtitles, language)
     if processor.codebook is None:
-        fitting = {"levels": levels, "branches": branches, "held_out_share": held_out_share}
+        fitting = {
+            "levels": levels,
+            "branches": branches,
+            "residual_codes": residual_codes,
+            "levels_as_tokens": levels_as_tokens,
+            "held_out_share": held_out_share,
+        }
         processor.add_codebook(own_codebook(output_dir / "codebook", shards, sources, fitting, seed, None))
     dataset = encode_rows(processor.codebook, shards, output_dir / "ids", sources)
     if PartialState().is_main_process:

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 import torch
 
+from ..codes_videobert import Clip, beginnings, clips_of, split_clips
 from ..sequence_videobert import joint_sequence, sequence_ids, visual_code_sizes
 from .counting import bag_likeness, spoken_words
 from .intervals import bootstrap_se
@@ -156,34 +157,38 @@ def told_steps(rows: Iterable[Mapping], truth: Mapping[str, Sequence[Mapping]]) 
     return [step for step in steps if step["text"] and step["visual_ids"]]
 
 
-def name_clusters(steps: Sequence[Mapping]) -> dict[int, dict[str, str]]:
-    """Which verb and which object a visual id belongs to: the one in whose training steps it stands most often.
+def name_clusters(steps: Sequence[Mapping]) -> dict[Clip, dict[str, str]]:
+    """Which verb and which object a clip belongs to: the one in whose training steps its ids stand most often.
 
     Args:
         steps (`Sequence[Mapping]`):
             Training steps.
 
     Returns:
-        `dict[int, dict[str, str]]`: By visual id its `verb` and its `object`; of equals the first in the alphabet.
+        `dict[Clip, dict[str, str]]`: By visual id its `verb` and its `object`; of equals the first in the alphabet. Of
+        several codes also by each beginning of a clip, for clips of which training shows no more.
     """
-    counts: dict[int, dict[str, Counter]] = {}
+    counts: dict[Clip, dict[str, Counter]] = {}
     for step in steps:
-        for visual_id in step["visual_ids"]:
-            here = counts.setdefault(visual_id, {asked: Counter() for asked in ASKED})
+        for part in (part for clip in clips_of(step) for part in beginnings(clip)):
+            here = counts.setdefault(part, {asked: Counter() for asked in ASKED})
             for asked in ASKED:
                 here[asked][step[asked]] += 1
     return {
-        visual_id: {asked: min(found, key=lambda name: (-found[name], name)) for asked, found in here.items()}
-        for visual_id, here in counts.items()
+        part: {asked: min(found, key=lambda name: (-found[name], name)) for asked, found in here.items()}
+        for part, here in counts.items()
     }
 
 
-def score_strip(strip: Sequence[int], step: Mapping, clusters: Mapping[int, Mapping[str, str]]) -> list[float]:
+def score_strip(strip: Sequence[Clip], step: Mapping, clusters: Mapping[Clip, Mapping[str, str]]) -> list[float]:
     """What a strip is worth for a step.
 
+    A clip with several codes belongs where the training clips do that share as many of its first codes as any does,
+    as a picture of it would show.
+
     Args:
-        strip (`Sequence[int]`):
-            The visual ids that were imagined.
+        strip (`Sequence[Clip]`):
+            The clips that were imagined.
         step (`Mapping`):
             `verb`, `object` and the true `visual_ids`.
         clusters (`Mapping[int, Mapping[str, str]]`):
@@ -191,10 +196,11 @@ def score_strip(strip: Sequence[int], step: Mapping, clusters: Mapping[int, Mapp
 
     Returns:
         `list[float]`: `SCORES`: whether a clip of the right verb, of the right object, and of both is there (one clip
-        may give both), and which share of the true visual ids is among them.
+        may give both), and which share of the true clips is among them, with all of their ids.
     """
-    verb, thing = (any(clusters.get(i, {}).get(asked) == step[asked] for i in strip) for asked in ASKED)
-    true = set(step["visual_ids"])
+    shown = [next((clusters[part] for part in beginnings(clip) if part in clusters), {}) for clip in strip]
+    verb, thing = (any(one.get(asked) == step[asked] for one in shown) for asked in ASKED)
+    true = set(clips_of(step))
     return [float(verb), float(thing), float(verb and thing), len(true & set(strip)) / len(true)]
 
 
@@ -225,7 +231,7 @@ def evaluate_storyboard(
         processor ([`VideoBertProcessor`]):
             Knows the tokens.
         train_steps (`Sequence[Mapping]`):
-            Training steps, as of [`told_steps`]: they say what a visual id belongs to, and are what the nearest
+            Training steps, as of [`told_steps`]: they say what a clip belongs to, and are what the nearest
             neighbour is taken from.
         steps (`Sequence[Mapping]`):
             Steps to imagine.
@@ -239,25 +245,24 @@ def evaluate_storyboard(
         `pair_unseen`, of the verb–object pairs that no training step has (`None` without any).
 
     Raises:
-        ValueError: There are no steps to imagine or no training steps, or a clip has several visual ids.
+        ValueError: There are no steps to imagine or no training steps.
     """
-    if (each := len(visual_code_sizes(processor.tokenizer))) > 1:
-        raise ValueError(
-            f"Strips are scored by the steps that each visual id belongs to, and a clip has {each}, which tell that "
-            "only together; score a codebook with one visual id a clip."
-        )
     for name, some in (("to imagine", steps), ("of training videos", train_steps)):
         if not some:
             raise ValueError(f"There are 0 steps {name} with words and clips; allowed is at least 1.")
     clusters, texts = name_clusters(train_steps), [step["text"] for step in steps]
     nearest = nearest_texts(texts, [step["text"] for step in train_steps])
-    clips = [visual_id for step in train_steps for visual_id in step["visual_ids"]]
-    strips = {
+    clips = [clip for step in train_steps for clip in clips_of(step)]
+    drawn = np.random.default_rng(seed).choice(len(clips), (len(steps), num_clips))
+    imagined = {
         "iterative": imagine_clips(model, processor, texts, num_clips),
         "argmax": imagine_clips(model, processor, texts, num_clips, rounds=1, guidance=0.0),
-        "nearest": [_spread(train_steps[place]["visual_ids"], num_clips) for place in nearest],
-        "random": np.random.default_rng(seed).choice(clips, (len(steps), num_clips)).tolist(),
-        "true": [_spread(step["visual_ids"], num_clips) for step in steps],
+    }
+    each = len(visual_code_sizes(processor.tokenizer))
+    strips = {way: [split_clips(ids, each) for ids in found] for way, found in imagined.items()} | {
+        "nearest": [_spread(clips_of(train_steps[place]), num_clips) for place in nearest],
+        "random": [[clips[place] for place in places] for places in drawn],
+        "true": [_spread(clips_of(step), num_clips) for step in steps],
     }
     known = {tuple(step[asked] for asked in ASKED) for step in train_steps}
     unseen = np.array([tuple(step[asked] for asked in ASKED) not in known for step in steps])
@@ -273,16 +278,16 @@ def evaluate_storyboard(
     return results
 
 
-def _spread(visual_ids: Sequence[int], count: int) -> list[int]:
+def _spread(clips: Sequence[Clip], count: int) -> list[Clip]:
     """At most `count` of them, evenly over time."""
-    if len(visual_ids) <= count:
-        return list(visual_ids)
-    return [visual_ids[place] for place in np.linspace(0, len(visual_ids) - 1, count).round().astype(int)]
+    if len(clips) <= count:
+        return list(clips)
+    return [clips[place] for place in np.linspace(0, len(clips) - 1, count).round().astype(int)]
 
 
 def storyboard_table(results: Mapping[str, Mapping]) -> str:
     """The results of [`evaluate_storyboard`] as a markdown table, in per cent with standard errors."""
-    heads = ["verb", "object", "verb and object", "of pairs unseen in training", "true visual ids"]
+    heads = ["verb", "object", "verb and object", "of pairs unseen in training", "true clips"]
     lines = ["| a strip shows the right | " + " | ".join(heads) + " |", "|---" * (len(heads) + 1) + "|"]
     for way, label in WAYS.items():
         one = results[way]

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from ..codes_videobert import noted_count, tokens_per_clip
 from ..training_data.segments import ids_between
 
 ASKED = ("verb", "object")
@@ -73,7 +74,7 @@ def step_segments(rows: Iterable[Mapping], truth: Mapping[str, Sequence[Mapping]
 
     Returns:
         `list[dict]`: `video_id`, `visual_ids` (of the clips whose middle lies in `[start, end)`), `verb`, `object`,
-        `start`, `end`. A step without any clip stays, with no visual ids.
+        `start`, `end`, and `tokens_per_clip` where the row has it. A step without any clip stays, with no visual ids.
 
     Raises:
         ValueError: A step ends before it starts, or starts outside its video.
@@ -84,7 +85,8 @@ def step_segments(rows: Iterable[Mapping], truth: Mapping[str, Sequence[Mapping]
             _check_times(row, number, step)
             step = {name: step[name] for name in (*ASKED, *TIMES)}
             shown = ids_between(row, step["start"], step["end"])
-            segments.append({"video_id": row["video_id"], "visual_ids": shown, **step})
+            told = noted_count(tokens_per_clip(row))
+            segments.append({"video_id": row["video_id"], "visual_ids": shown, **told, **step})
     return segments
 
 

@@ -42,6 +42,16 @@ def test_options_of_a_data_set_need_one(run, folder, tmp_path, capsys):
     assert "--revision and --captions_column: only of use with --dataset" in capsys.readouterr().err
 
 
+def test_codes_that_cannot_be_are_refused_before_any_work(run, folder, tmp_path):
+    """Videos take hours to describe; what is wrong with the codebook is known before."""
+    given = ("--videos", folder, "--output", tmp_path / "rows")
+    with pytest.raises(ValueError, match="residual_codes is 2 and levels_as_tokens is True"):
+        run(*given, "--residual_codes", "2", "--levels_as_tokens")
+    with pytest.raises(ValueError, match="--levels is about a codebook that is fitted; it has no effect on that of"):
+        run(*given, "--codebook", tmp_path)
+    assert not (tmp_path / "rows").exists()
+
+
 def test_stage_by_stage_is_the_whole(run, folder, tmp_path):
     """With rows that belong to the processor that was saved, and a summary of what there is."""
     said = run("--videos", folder, "--output", tmp_path / "whole", "--test_share", "0")
@@ -54,6 +64,13 @@ def test_stage_by_stage_is_the_whole(run, folder, tmp_path):
     assert "2 visual ids" in run("--output", parts, "--stage", "codebook", "--test_share", "0")
     run("--output", parts, "--stage", "rows")
     assert sorted(load_from_disk(parts / "rows").to_list(), key=str) == sorted(rows.to_list(), key=str)
+    several = ("--output", parts, "--stage", "codebook", "--test_share", "0", "--residual_codes", "2")
+    with pytest.raises(ValueError, match="was fitted with residual_codes 1, not with 2"):
+        run(*several)
+    shutil.rmtree(parts / "codebook")
+    assert "4 visual ids" in run(*several)
+    run("--output", parts, "--stage", "rows")
+    assert set(load_from_disk(parts / "rows")["tokens_per_clip"]) == {2}
 
 
 def test_tasks_that_share_it_make_the_whole(run, folder, tmp_path):

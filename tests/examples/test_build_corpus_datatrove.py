@@ -32,6 +32,7 @@ def test_three_jobs_one_after_the_other(tiny_text_model, tiny_backbone, tmp_path
         (tmp_path / "videos" / f"{number}.mp4").write_text(f"no video {number}")
     models = ["--text_model", tiny_text_model, "--backbone", tiny_backbone]
     words = ["--engine", "slurm", "--partition", "gpu", "--gpus_per_task", "1", "--tasks", "2"]
+    words += ["--residual_codes", "4"]
     output = tmp_path / "corpus"
     monkeypatch.setattr(
         sys, "argv", ["x", *words, "--videos", str(tmp_path / "videos"), "--output", str(output), *models]
@@ -45,6 +46,8 @@ def test_three_jobs_one_after_the_other(tiny_text_model, tiny_backbone, tmp_path
     assert ["--array=0-1" in script for script in scripts.values()] == [True, True, False]
     assert "--array=0-0" in scripts["finish"]
     assert ["gpus" in script for script in scripts.values()] == [False, True, True]
+    (last,) = dill.loads((output / "datatrove" / "finish" / "executor.pik").read_bytes()).pipeline
+    assert last.fitting["residual_codes"] == 4 and last.fitting["levels_as_tokens"] is False
     executor = dill.loads((output / "datatrove" / "contents" / "executor.pik").read_bytes())
     for task, names in enumerate((["0", "2", "4"], ["0", "1", "2", "3", "4"])):
         monkeypatch.setenv("SLURM_ARRAY_TASK_ID", str(task))

@@ -160,7 +160,8 @@ def test_automatic_precision_is_what_the_processor_multiplies_in():
 
 
 def test_whole_way_from_features(tmp_path):
-    """Features and captions become a model whose processor has no eyes; nothing is heard or looked at."""
+    """Features and captions become a model whose processor has no eyes; nothing is heard or looked at. As asked for,
+    a clip has two codes, and the model a row for each of both."""
     save_text_model(tmp_path / "bert")
     folder, captions = tmp_path / "s3d", {}
     folder.mkdir()
@@ -169,11 +170,14 @@ def test_whole_way_from_features(tmp_path):
         np.save(folder / f"video{number}.mp4.npy", features)
         captions[f"video{number}"] = {"start": [0, 20], "end": [20, 40], "text": ["cut the lemon.", "stir the onion."]}
     (tmp_path / "captions.json").write_text(json.dumps(captions))
-    small = ["--max_steps=2", "--batch_size=4", "--max_length=64", "--levels=2", "--branches=4", "--report_to=none"]
+    small = ["--max_steps=2", "--batch_size=4", "--max_length=64", "--report_to=none"]
+    small += ["--levels=2", "--branches=4", "--residual_codes=2"]
     named = [f"--features={folder}", f"--text_model={tmp_path / 'bert'}", f"--output_dir={tmp_path / 'run'}"]
     results = main([*named, "--clip_seconds=1", f"--subtitles={tmp_path / 'captions.json'}", *small])
     assert results["alignment_auc"] is not None and "not told" in (tmp_path / "run" / "README.md").read_text()
     processor = VideoBertProcessor.from_pretrained(tmp_path / "run")
+    assert processor.codebook.code_sizes == (16, 16)
+    assert AutoModelForPreTraining.from_pretrained(tmp_path / "run").config.codebook_size == 32
     assert processor.backbone is None and processor.video_processor.clip_seconds == 1.0
     with pytest.raises(ValueError, match="no eyes for raw video"):
         processor.features("video.mp4")

@@ -42,11 +42,31 @@ def test_options_of_hearing_without_videos_are_refused(source, option, capsys):
     assert f"{option.split()[0]} is about how --videos are heard" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        ("--videos v --residual_codes 0", "residual_codes is 0; a clip has at least 1 visual id"),
+        ("--videos v --residual_codes 2 --levels_as_tokens", "residual_codes is 2 and levels_as_tokens is True"),
+        ("--videos v --branches 1", "levels=4, branches=1: a codebook has at least 1 level and 2 branches"),
+        ("--corpus r --processor p --residual_codes 2", "--residual_codes is about a codebook that is fitted"),
+        ("--features f --clip_seconds 1 --codebook c --levels_as_tokens", "has no effect on that of --codebook"),
+        ("--levels 2", "it has no effect on the kitchen's"),
+    ],
+)
+def test_codes_that_cannot_be_or_have_no_effect_are_refused(words, sentence, capsys):
+    """Before videos are described for hours; and nobody should believe that rows were made anew."""
+    with pytest.raises(SystemExit):
+        parse_options(words.split())
+    assert sentence in capsys.readouterr().err
+    options = parse_options(["--features=f", "--clip_seconds=1", "--residual_codes=4", "--levels=1"])
+    assert (options.tree.residual_codes, options.tree.levels_as_tokens) == (4, False)
+
+
 def test_defaults_are_the_paper_s_and_the_kitchen_has_its_own():
     """The recipe's numbers where it gives them; the embedded default learns in minutes."""
     paper, kitchen = parse_options(ROWS), parse_options([])
     assert (paper.optimisation.max_steps, paper.optimisation.batch_size) == (500_000, 128)
-    assert (paper.optimisation.learning_rate, paper.models.levels, paper.models.branches) == (1e-5, 4, 12)
+    assert (paper.optimisation.learning_rate, paper.tree.levels, paper.tree.branches) == (1e-5, 4, 12)
     assert paper.models.freeze_input_embeddings and paper.segments.max_step == 5
     assert (kitchen.optimisation.max_steps, kitchen.optimisation.learning_rate) == (800, 6e-4)
     assert not kitchen.models.freeze_input_embeddings and kitchen.objectives.mixture == [0.1, 0.1, 0.8]

@@ -13,7 +13,7 @@ from processing.captioning_videobert import paper_features
 from processing.codebook import fit_codebook
 from processing.codes_videobert import checked_ids, join_clips, split_clips
 from processing.corpus.rows import check_rows
-from processing.evaluation import evaluate_forecasting, evaluate_storyboard, imagine_clips
+from processing.evaluation import imagine_clips
 from processing.forecasting_videobert import CONTEXT_CLIPS, forecast, forecast_sequence
 from processing.sequence_videobert import sequence_ids, visual_code_sizes
 
@@ -131,12 +131,3 @@ def test_features_for_captions_are_of_whole_clips(processor, model):
     ids = [0, 5, 3, 6]
     raw = paper_features(model, processor, [ids], raw=True)[0, -6:]
     torch.testing.assert_close(raw, processor.codebook.decode(ids).mean(0))
-
-
-def test_what_is_scored_id_by_id_is_refused(processor, model):
-    """Markov chains and clusters of single ids would say something of half clips."""
-    row = {"video_id": "a", "visual_ids": [0, 4] * 9, "tokens_per_clip": 2}
-    with pytest.raises(ValueError, match="it has 2 here, of which forecast"):
-        evaluate_forecasting(model, processor, [row], [row])
-    with pytest.raises(ValueError, match="a clip has 2, which tell that only together"):
-        evaluate_storyboard(model, processor, [], [])

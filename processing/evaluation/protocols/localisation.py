@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
-from ...codes_videobert import Clip, join_clips, split_clips, tokens_per_clip
+from ...codes_videobert import Clip, clips_of, join_clips
 from ..controls import other_videos
 from ..intervals import video_interval
 from ..phrases import phrase_scores
@@ -101,11 +101,6 @@ def mean_of_tasks(found: np.ndarray, all_of: np.ndarray, tasks: np.ndarray):
         return float((right[steps > 0] / steps[steps > 0]).mean())
 
     return recall
-
-
-def clips_of(row: Mapping) -> list[Clip]:
-    """The clips of a row, one after the other."""
-    return split_clips(row["visual_ids"], tokens_per_clip(row))
 
 
 def windows(clips: Sequence[Clip]) -> list[list[int]]:

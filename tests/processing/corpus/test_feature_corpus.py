@@ -1,5 +1,7 @@
 """Protects the way from features to rows: a row for every file, what is said beside them, and nothing mixed."""
 
+import shutil
+
 import numpy as np
 import pytest
 from support.tiny_rows import tiny_text_tokenizer
@@ -65,6 +67,28 @@ def test_what_is_done_is_not_done_again(folder, tmp_path, monkeypatch):
     found = {row["video_id"]: row for row in rows}
     assert len(found["new"]["visual_ids"]) == 4
     assert found["words"]["error"] is None and len(found["words"]["visual_ids"]) == 2
+
+
+def test_several_codes_never_mix_with_one(folder, tmp_path):
+    """Rows tell how many ids a clip has; another number is refused, and with a new codebook all ids are new."""
+    given = (find_features(folder), tmp_path / "out")
+
+    def build(**options):
+        processor = blind_processor()
+        return build_feature_corpus(given[0], processor, given[1], **FITTING, **options), processor
+
+    rows, processor = build(residual_codes=2)
+    assert processor.codebook.code_sizes == (3, 3) and set(rows["tokens_per_clip"]) == {2}
+    expected = processor.codebook.encode(np.load(folder / "v2.mp4.npy").astype(np.float32))
+    assert rows["visual_ids"][rows["video_id"].index("v2")] == expected.tolist() and len(expected) == 2 * 12
+    with pytest.raises(ValueError, match="fitted with residual_codes 2, not with 1; ask for the same"):
+        build()
+    with pytest.raises(ValueError, match="fitted with residual_codes 2, not with 1, levels_as_tokens False, not with"):
+        build(levels_as_tokens=True)
+    assert build(residual_codes=2)[0].to_list() == rows.to_list()
+    shutil.rmtree(tmp_path / "out" / "codebook")
+    rows, processor = build()
+    assert "tokens_per_clip" not in rows.column_names and set(rows["codebook"]) == {processor.codebook.fingerprint}
 
 
 def test_clips_of_two_lengths_never_mix(folder, tmp_path):

@@ -67,6 +67,19 @@ def test_tasks_in_any_order_make_the_corpus_of_a_single_loop(
     assert sorted(shared.asked) == sorted(alone.asked) and len({*shared.asked}) == len(shared.asked)
 
 
+@pytest.mark.parametrize("codes", [{"residual_codes": 2}, {"levels": 2, "levels_as_tokens": True}])
+def test_tasks_make_several_codes_a_clip(tmp_path, files, codes):
+    """What describes needs not know of them; who finishes with other ones is told so."""
+    rows = build_corpus(files, ByContent(), tmp_path / "alone", **FIT | codes)
+    for task in range(2):
+        describe_share(files, ByContent(), tmp_path / "shared", Share(task, 2), shard_size=3)
+    together = build_corpus(files, ByContent(), tmp_path / "shared", again=False, **FIT | codes)
+    assert together.to_list() == rows.to_list() and set(rows["tokens_per_clip"]) == {2}
+    assert digests(tmp_path / "shared") == digests(tmp_path / "alone")
+    with pytest.raises(ValueError, match=f"was fitted with .*{[*codes][-1]}"):
+        build_corpus(files, ByContent(), tmp_path / "shared", again=False, **FIT)
+
+
 def test_every_task_reads_only_its_files_once_contents_are_noted(tmp_path, files, monkeypatch):
     for task in (1, 0):
         note_contents(files, tmp_path / "shared", Share(task, 2))

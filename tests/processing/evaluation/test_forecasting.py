@@ -91,7 +91,7 @@ def test_unigram_and_markov_by_hand():
     1 twice, and 1 by 0 and by 2. With strength 2 after 1: (1 + 2·3/8, 2·3/8, 1 + 2·2/8) / 4. After "0 1" came 0 and 2;
     with strength 1: (1 + p1(0), p1(1), 1 + p1(2)) / 3. Two clips ahead 0 was followed by 0 and by 2... directly.
     """
-    chain = MarkovChain(rows_of([0, 1, 0, 1, 2]), 1, 3, strengths=(2.0, 1.0))
+    chain = MarkovChain(rows_of([0, 1, 0, 1, 2]), 1, (3,), strengths=(2.0, 1.0))
     assert chain.probabilities([0, 1], 0) == pytest.approx([3 / 8, 3 / 8, 2 / 8])
     first = [1.75 / 4, 0.75 / 4, 1.5 / 4]
     assert chain.probabilities([0, 1], 1) == pytest.approx(first)
@@ -99,7 +99,7 @@ def test_unigram_and_markov_by_hand():
     # Never seen: all is left to the shorter memory, and of a clip never seen to the frequencies.
     assert chain.probabilities([2, 1]) == pytest.approx(first)
     assert chain.probabilities([0, 2]) == pytest.approx([3 / 8, 3 / 8, 2 / 8])
-    ahead = MarkovChain(rows_of([0, 1, 0, 1, 2]), 2, 3, strengths=(1.0, 1.0))
+    ahead = MarkovChain(rows_of([0, 1, 0, 1, 2]), 2, (3,), strengths=(1.0, 1.0))
     assert ahead.followers[0] == {(0,): {0: 1, 2: 1}, (1,): {1: 1}}
     assert ahead.followers[1] == {(0, 1): {1: 1}, (1, 0): {2: 1}}
 
@@ -108,7 +108,7 @@ def test_unigram_and_markov_by_hand():
 @settings(deadline=None)
 def test_chains_are_distributions(videos, horizon, order):
     """Whatever was counted, probabilities are above 0 and sum to 1."""
-    chain = MarkovChain(rows_of(*videos), horizon, 5, strengths=(0.3, 30.0))
+    chain = MarkovChain(rows_of(*videos), horizon, (5,), strengths=(0.3, 30.0))
     found = chain.probabilities([1, 2], order)
     assert found.sum() == pytest.approx(1) and (found > 0).all()
 
@@ -116,10 +116,10 @@ def test_chains_are_distributions(videos, horizon, order):
 def test_back_off_is_chosen_by_what_is_left_out():
     """In videos that always go on alike, little is backed off; in noise, much."""
     alike = rows_of(*[[number % 4 for number in range(start, start + 12)] for start in range(8)])
-    assert fit_markov(alike, 1, 4).strengths[0] == 0.3
+    assert fit_markov(alike, 1, (4,)).strengths[0] == 0.3
     rng = np.random.default_rng(0)
     noise = rows_of(*rng.integers(0, 30, (20, 12)).tolist())
-    assert fit_markov(noise, 1, 30).strengths[0] == 300
+    assert fit_markov(noise, 1, (30,)).strengths[0] == 300
 
 
 def test_judgement_by_hand():
@@ -205,7 +205,7 @@ def test_bad_input_is_named():
         forecast(model, processor(), [1], horizons=(38,))
     with pytest.raises(ValueError, match=r"'peel it' holds no \[MASK\]"):
         tell_forecast(model, processor(), "peel it", torch.zeros(1, 64))
-    with pytest.raises(ValueError, match="There are 0 training rows"):
+    with pytest.raises(ValueError, match="The 0 training rows hold 0 clips"):
         evaluate_forecasting(model, processor(), [], rows_of(range(12)))
     with pytest.raises(ValueError, match="None of the 1 rows has 10 clips; a forecast 8 clips ahead"):
         evaluate_forecasting(model, processor(), rows_of(range(12)), rows_of(range(9)))
