@@ -26,6 +26,18 @@ def codes_per_clip(codebook) -> int:
     return len(getattr(codebook, "code_sizes", (1,)))
 
 
+def code_choices(sizes: Sequence[int]) -> tuple[int, ...]:
+    """How many ids each code of a clip may have after the ones before it: all of its own or, of a path down a tree,
+    those of the children. Of paths each level has more ids than the one above, of residual codes all have as many.
+
+    Args:
+        sizes (`Sequence[int]`):
+            How many ids each code has at all.
+    """
+    before = (1, *sizes)
+    return tuple(size // above if size > above else size for above, size in zip(before, sizes, strict=False))
+
+
 def noted_in_row(codebook) -> dict[str, str | int]:
     """What a row notes of the codebook of its visual ids: `codebook`, and `tokens_per_clip` where it is not 1."""
     return {"codebook": codebook.fingerprint} | noted_count(codes_per_clip(codebook))

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 
 import torch
 
-from .codes_videobert import checked_ids
+from .codes_videobert import checked_ids, code_choices
 from .fill_mask_videobert import count_masks, mask_log_probabilities
 from .pipeline_videobert import VideoBertPipeline
 from .sequence_videobert import joint_sequence, sequence_ids, visual_code_sizes, visual_token
@@ -128,10 +128,10 @@ def likely_clips(
     places, first = horizon_places(inputs, horizons, len(sizes)), model.config.visual_token_offset
     scores, clips = place_scores(model, inputs, places, first, sizes[0]).topk(min(width, sizes[0]), dim=-1)
     clips = clips[..., None]
-    for code, size in enumerate(sizes[1:], start=1):
+    for code, choices in enumerate(code_choices(sizes)[1:], start=1):
         first += sizes[code - 1]
         # Of each beginning no more than `width` can be among the best.
-        ahead = [one.topk(min(width, size), dim=-1) for one in begun_scores(model, inputs, places, clips, first, size)]
+        ahead = [one.topk(min(width, choices), dim=-1) for one in begun_scores(model, inputs, places, clips, sizes)]
         further, ids = (torch.cat(parts).view(*clips.shape[:3], -1) for parts in zip(*ahead, strict=True))
         each = ids.shape[-1]
         scores, best = (scores[..., None] + further).flatten(2).topk(min(width, scores.shape[2] * each), dim=-1)
@@ -159,39 +159,65 @@ def score_clips(
     places, first = horizon_places(inputs, horizons, len(sizes)), model.config.visual_token_offset
     codes = place_scores(model, inputs, places, first, sizes[0])
     scores = codes.gather(2, clips[..., :1])[..., 0]
-    for code, size in enumerate(sizes[1:], start=1):
+    for code in range(1, len(sizes)):
         first += sizes[code - 1]
-        further = torch.cat([*begun_scores(model, inputs, places, clips[:, :, None, :code], first, size)])
+        further = torch.cat([*begun_scores(model, inputs, places, clips[:, :, None, :code], sizes)])
         named = clips[..., code] + model.config.visual_token_offset - first
         scores = scores + further.gather(1, named.view(-1, 1)).view_as(scores)
     return codes, scores
 
 
 def begun_scores(
-    model, inputs, places: torch.Tensor, begun: torch.Tensor, first: int, size: int
+    model, inputs, places: torch.Tensor, begun: torch.Tensor, sizes: Sequence[int]
 ) -> Iterator[torch.Tensor]:
-    """How likely each of `size` visual tokens from id `first` on is behind each beginning of a clip.
+    """How likely each id of the next code is behind each beginning of a clip.
 
     Args:
-        model, inputs:
+        model, inputs, sizes:
             See [`likely_clips`]; B sequences.
         places (`torch.Tensor` of shape (B, H)):
             Where clips begin.
         begun (`torch.Tensor` of shape (B, H, K, n)):
             The first n visual ids of K clips at each of them, which are shown in their places.
-        first, size (`int`):
-            The tokens that are asked for.
 
     Yields:
-        `torch.Tensor` of shape (at most `BEGUN_CLIPS`, size): Log-probabilities, of all B · H · K in their order.
+        `torch.Tensor` of shape (at most `BEGUN_CLIPS`, sizes[n]): Log-probabilities, of all B · H · K in their order.
     """
     sequences = torch.arange(len(places), device=places.device)[:, None, None].expand(begun.shape[:3]).flatten()
     starts = places[..., None].expand(begun.shape[:3]).reshape(-1, 1)
-    shown, codes = begun.flatten(0, 2) + model.config.visual_token_offset, begun.shape[3]
-    for some, at, ids in zip(*(values.split(BEGUN_CLIPS) for values in (sequences, starts, shown)), strict=True):
+    clips, codes = begun.flatten(0, 2), begun.shape[3]
+    first = model.config.visual_token_offset + sum(sizes[:codes])
+    for some, at, ids in zip(*(values.split(BEGUN_CLIPS) for values in (sequences, starts, clips)), strict=True):
         asked = {name: values[some] for name, values in inputs.items()}
-        asked["input_ids"].scatter_(1, at + torch.arange(codes, device=at.device), ids)
-        yield place_scores(model, asked, at + codes, first, size)[:, 0]
+        shown = at + torch.arange(codes, device=at.device)
+        asked["input_ids"].scatter_(1, shown, ids + model.config.visual_token_offset)
+        scores = place_scores(model, asked, at + codes, first, sizes[codes])[:, 0]
+        yield among_next(scores, ids[:, -1], sizes, codes)
+
+
+def among_next(scores: torch.Tensor, before: torch.Tensor, sizes: Sequence[int], code: int) -> torch.Tensor:
+    """How likely the ids of a code are among those that it may have: of a path down a tree, the children of the id
+    before.
+
+    Args:
+        scores (`torch.Tensor` of shape (…, sizes[code])):
+            Log-probabilities among all ids of the code.
+        before (`torch.Tensor` of shape (…)):
+            The visual ids of the code before it.
+        sizes (`Sequence[int]`):
+            How many ids each code has.
+        code (`int`):
+            Which code, counted from 0.
+
+    Returns:
+        `torch.Tensor` of shape (…, sizes[code]): Log-probabilities; of all others minus infinity.
+    """
+    choices = code_choices(sizes)[code]
+    if not code or choices == sizes[code]:
+        return scores
+    parents = torch.arange(sizes[code], device=scores.device) // choices
+    others = parents != (before - sum(sizes[: code - 1]))[..., None]
+    return scores.masked_fill(others, -torch.inf).log_softmax(dim=-1)
 
 
 @torch.inference_mode()

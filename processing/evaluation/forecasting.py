@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from ..codes_videobert import Clip, beginnings, clips_of, codes_per_clip, join_clips
+from ..codes_videobert import Clip, beginnings, clips_of, code_choices, codes_per_clip, join_clips
 from ..forecasting_videobert import HORIZONS, forecast_inputs, future_scores, likely_clips, score_clips
 from ..sequence_videobert import visual_code_sizes
 from .controls import MISS, rank_words
@@ -141,19 +141,6 @@ def first_codes(clips: Sequence[Clip]) -> torch.Tensor:
     return torch.tensor([join_clips([clip])[0] for clip in clips], dtype=torch.long)
 
 
-def code_choices(codebook, sizes: Sequence[int]) -> tuple[int, ...]:
-    """How many visual ids each code of a clip may have after the ones before it: of a path down a tree the branches.
-
-    Args:
-        codebook ([`VisualCodebook`]):
-            The codebook.
-        sizes (`Sequence[int]`):
-            How many ids each code has at all.
-    """
-    paths = getattr(getattr(codebook, "config", None), "levels_as_tokens", False)
-    return (codebook.config.branches,) * len(sizes) if paths else tuple(sizes)
-
-
 def fit_markov(rows: Sequence[Mapping], horizon: int, choices: Sequence[int], seed: int = 0) -> MarkovChain:
     """A chain whose back-off is the likeliest on a quarter of the training videos; then all of them are counted.
 
@@ -267,7 +254,7 @@ def evaluate_forecasting(
             f"The {len(train_rows)} training rows hold 0 clips; the controls of a forecast need at least 1 to count."
         )
     branch, sizes = top_branch(processor.codebook), visual_code_sizes(processor.tokenizer)
-    judge, choices = _judge_clips if len(sizes) > 1 else _judge_model, code_choices(processor.codebook, sizes)
+    judge, choices = _judge_clips if len(sizes) > 1 else _judge_model, code_choices(sizes)
     judged = judge(model, processor, forecast_places(rows), horizons, branch, batch_size)
     results = {}
     for horizon in horizons:

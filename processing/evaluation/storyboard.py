@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from ..codes_videobert import Clip, beginnings, clips_of, split_clips
+from ..forecasting_videobert import among_next
 from ..sequence_videobert import joint_sequence, sequence_ids, visual_code_sizes
 from .counting import bag_likeness, spoken_words
 from .intervals import bootstrap_se
@@ -92,7 +93,8 @@ def imagine_clips(
                 scores = _token_scores(model, told, tokens, first, size)
                 if guidance:
                     scores = (1 + guidance) * scores - guidance * _token_scores(model, untold, tokens, first, size)
-                sure, ids = scores.log_softmax(dim=-1).max(dim=-1)
+                before = tokens.roll(1, dims=1) - model.config.visual_token_offset
+                sure, ids = among_next(scores.log_softmax(dim=-1), before, sizes, code).max(dim=-1)
                 hidden = (tokens == mask_id) & these
                 left = math.floor(num_clips * math.cos(math.pi / 2 * number / rounds))
                 sure = sure.masked_fill(~hidden, -torch.inf)

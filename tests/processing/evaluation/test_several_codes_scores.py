@@ -21,18 +21,17 @@ from support.tiny_rows import (
 from modeling_videobert import VideoBertConfig, VideoBertForPreTraining
 from processing import VideoBertProcessor, VideoBertVideoProcessor
 from processing.codebook import fit_codebook
-from processing.codes_videobert import join_clips
+from processing.codes_videobert import code_choices, join_clips
 from processing.evaluation import evaluate_forecasting, evaluate_storyboard, told_steps
 from processing.evaluation.forecasting import (
     CHAINS,
     FIGURES,
     MarkovChain,
-    code_choices,
     forecast_places,
     rank_named,
     top_branch,
 )
-from processing.evaluation.storyboard import SCORES, name_clusters, score_strip
+from processing.evaluation.storyboard import SCORES, imagine_clips, name_clusters, score_strip
 from processing.forecasting_videobert import forecast_inputs, likely_clips, score_clips
 
 # Worked out before clips could have several codes.
@@ -160,8 +159,7 @@ def test_the_top_level_and_the_choices_of_several_codes():
     paths = SimpleNamespace(config=SimpleNamespace(levels=2, branches=3, levels_as_tokens=True), code_sizes=(3, 9))
     flat = SimpleNamespace(config=SimpleNamespace(levels=1, branches=3), code_sizes=(3, 3))
     assert [top_branch(one) for one in (residual, paths, flat)] == [3, 1, 1]
-    assert [code_choices(one, one.code_sizes) for one in (residual, paths, flat)] == [(9, 9), (3, 3), (3, 3)]
-    assert code_choices(object(), (5,)) == (5,)
+    assert [code_choices(one.code_sizes) for one in (residual, paths, flat)] == [(9, 9), (3, 3), (3, 3)]
 
 
 def test_ranks_among_named_clips():
@@ -214,6 +212,24 @@ def test_paths_down_a_tree_are_judged():
     [result] = evaluate_forecasting(model_of(6), processor, rows, rows, horizons=(2,)).values()
     assert result["markov2"]["branch_top1"] >= result["markov2"]["top1"] > 0
     assert np.isfinite(result["model"]["log_likelihood"])
+
+
+@torch.no_grad()
+def test_only_paths_are_named():
+    """Of codes that are levels the ids behind a code are its children: all paths together are certain, with a beam too
+    wide nothing else is named, and strips are of paths alone."""
+    processor, model, sizes = processor_of(2, 3, levels_as_tokens=True), model_of(12), (3, 9)
+    inputs = forecast_inputs(processor, [[0, 3, 2, 11]], 2, model.config)
+    scores, named = likely_clips(model, inputs, (1, 2), sizes, 100)
+    paths = [[top, 3 + 3 * top + child] for top in range(3) for child in range(3)]
+    for horizon in range(2):
+        assert sorted(named[0, horizon].tolist()) == paths
+    torch.testing.assert_close(scores.exp().sum(-1), torch.ones(1, 2))
+    _, again = score_clips(model, inputs, (1, 2), sizes, named[:, :, 4])
+    torch.testing.assert_close(again, scores[..., 4])
+    for guidance in (0.0, 2.0):
+        (strip,) = imagine_clips(model, processor, ["cut it."], num_clips=6, guidance=guidance)
+        assert all(clip in paths for clip in map(list, zip(strip[::2], strip[1::2], strict=True)))
 
 
 @torch.no_grad()
