@@ -10,10 +10,10 @@
 plain loop: decord's frames, the same I3D as a plain module, the ASR pipeline of transformers with one beam, k-means of
 scikit-learn, one video after another, on all cores. Ours describes six videos at a time in each of as many processes
 as there are cores (`--num_workers`). Neither side counts the loading of its networks. `speed_vs_plain`: seconds of the
-loop over ours, the median of rounds; `speed_vs_plain_bfloat16`: the same with our network of pictures in bfloat16
-(`--backbone_dtype`), and `visual_ids_as_float32` the share of clips whose visual id stays so; `hours_per_hour_…`:
-hours of video an hour by stage on all cores of this machine; `loader_wait_share`: the share of the time of pictures
-and speech in which networks wait for files to be opened and decoded.
+loop over ours, the median of rounds; `speed_vs_plain_bfloat16`: the same of one build after them, with our network of
+pictures in bfloat16 (`--backbone_dtype`), and `visual_ids_as_float32` the share of clips whose visual id stays so;
+`hours_per_hour_…`: hours of video an hour by stage on all cores of this machine; `loader_wait_share`: the share of the
+time of pictures and speech in which networks wait for files to be opened and decoded.
 `isolation`: `isolation_cost`, see `isolation.py`.
 `time`: short videos (real files, a network of no weight). `time_growth`: seconds a video in a corpus of 200 over those
 in one of 50, or of 800 over 200, whichever is larger.
@@ -116,8 +116,8 @@ def measure_speed(options, folder: Path) -> dict:
         "stages": stages,
         "clips": clips,
         "speed_vs_plain": statistics.median(one["plain"] / one["ours"] for one in rounds),
-        "speed_vs_plain_bfloat16": statistics.median(one["plain"] / took for one in rounds),
-        "visual_ids_as_float32": share_of_same_ids(output, halved),
+        "speed_vs_plain_bfloat16": statistics.median(one["plain"] for one in rounds) / took,
+        "visual_ids_as_float32": share_of_same(*ids_in_one_codebook(output, halved)),
         "loader_wait_share": statistics.median(map(share_of_waiting, stages)),
         "clips_an_hour": 3600 * clips["ours"] / seconds["network_of_pictures"],
         **{f"hours_per_hour_{name}": 3600 * hours / took for name, took in seconds.items()},
@@ -125,14 +125,17 @@ def measure_speed(options, folder: Path) -> dict:
     }
 
 
-def share_of_same_ids(output: Path, other: Path) -> float:
-    """Of the clips of two corpora of the same videos, those of one visual id in the codebook of the first."""
+def ids_in_one_codebook(output: Path, other: Path) -> list[dict[str, list[int]]]:
+    """The visual ids of two corpora of the same videos in the codebook of the first, by video id."""
     codebook = VisualCodebook.from_pretrained(output / "codebook")
-    ids = [
-        {row["video_id"]: row["visual_ids"] for row in encode_rows(codebook, one / "features", output / place)}
-        for one, place in ((output, "ids"), (other, "other_ids"))
-    ]
-    same = [one == two for name in ids[0] for one, two in zip(ids[0][name], ids[1][name], strict=True)]
+    places = {"ids": output / "features", "other_ids": other / "features"}
+    encoded = [encode_rows(codebook, shards, output / place) for place, shards in places.items()]
+    return [{row["video_id"]: row["visual_ids"] for row in rows} for rows in encoded]
+
+
+def share_of_same(ids: dict[str, list[int]], others: dict[str, list[int]]) -> float:
+    """The share of places with one id in both."""
+    same = [one == other for name in ids for one, other in zip(ids[name], others[name], strict=True)]
     return sum(same) / len(same)
 
 

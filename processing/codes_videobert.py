@@ -28,14 +28,15 @@ def codes_per_clip(codebook) -> int:
 
 def code_choices(sizes: Sequence[int]) -> tuple[int, ...]:
     """How many ids each code of a clip may have after the ones before it: all of its own or, of a path down a tree,
-    those of the children. Of paths each level has more ids than the one above, of residual codes all have as many.
+    those of the children. Levels of a tree of b branches have b, b², b³, … ids; residual codes have as many as the
+    first one.
 
     Args:
         sizes (`Sequence[int]`):
             How many ids each code has at all.
     """
-    before = (1, *sizes)
-    return tuple(size // above if size > above else size for above, size in zip(before, sizes, strict=False))
+    levels = tuple(sizes[0] ** level for level in range(1, len(sizes) + 1))
+    return (sizes[0],) * len(sizes) if tuple(sizes) == levels else tuple(sizes)
 
 
 def noted_in_row(codebook) -> dict[str, str | int]:

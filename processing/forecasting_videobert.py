@@ -21,6 +21,7 @@ CONTEXT_CLIPS = 64
 NAMED_IDS = 64
 # Where a clip has several visual ids, so many beginnings of clips are read in a forward pass.
 BEGUN_CLIPS = 256
+BEGINNINGS = 32  # of a clip with several visual ids, that are gone on with: a likelier clip behind others is missed
 
 
 def forecast_sequence(
@@ -107,7 +108,8 @@ def likely_clips(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """The likeliest clips at each horizon.
 
-    Of several codes the first is named, then, for each of the `width` likeliest beginnings, the next, and so on.
+    Of several codes the first is named, then, for each of the likeliest beginnings (a beam of `BEGINNINGS`, or of
+    `width` where that is more), the next, and so on.
 
     Args:
         model ([`VideoBertForPreTraining`] or [`VideoBertForMaskedLM`]):
@@ -126,19 +128,20 @@ def likely_clips(
         len(horizons), K, len(sizes)).
     """
     places, first = horizon_places(inputs, horizons, len(sizes)), model.config.visual_token_offset
-    scores, clips = place_scores(model, inputs, places, first, sizes[0]).topk(min(width, sizes[0]), dim=-1)
+    beam = width if len(sizes) == 1 else max(width, BEGINNINGS)
+    scores, clips = place_scores(model, inputs, places, first, sizes[0]).topk(min(beam, sizes[0]), dim=-1)
     clips = clips[..., None]
     for code, choices in enumerate(code_choices(sizes)[1:], start=1):
         first += sizes[code - 1]
-        # Of each beginning no more than `width` can be among the best.
-        ahead = [one.topk(min(width, choices), dim=-1) for one in begun_scores(model, inputs, places, clips, sizes)]
+        # Of each beginning no more than these can be among the best.
+        ahead = [one.topk(min(beam, choices), dim=-1) for one in begun_scores(model, inputs, places, clips, sizes)]
         further, ids = (torch.cat(parts).view(*clips.shape[:3], -1) for parts in zip(*ahead, strict=True))
         each = ids.shape[-1]
-        scores, best = (scores[..., None] + further).flatten(2).topk(min(width, scores.shape[2] * each), dim=-1)
+        scores, best = (scores[..., None] + further).flatten(2).topk(min(beam, scores.shape[2] * each), dim=-1)
         before = clips.gather(2, (best // each)[..., None].expand(-1, -1, -1, code))
         named = ids.flatten(2).gather(2, best) + first - model.config.visual_token_offset
         clips = torch.cat([before, named[..., None]], dim=-1)
-    return scores, clips
+    return scores[..., :width], clips[..., :width, :]
 
 
 def score_clips(

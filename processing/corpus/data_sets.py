@@ -183,7 +183,7 @@ def streamed_videos(
         if split not in splits:
             raise ValueError(f"{name} has no split {split!r}; its splits are {', '.join(map(str, splits))}.")
         videos = Listing(builder, split, Path(folder), column, captions).list_videos()
-    except (DatasetsError, tarfile.TarError, zipfile.BadZipFile, pa.ArrowInvalid) as error:
+    except (DatasetsError, tarfile.TarError, zipfile.BadZipFile, NotImplementedError, pa.ArrowInvalid) as error:
         raise ValueError(f"{name} cannot be opened as a data set: {in_one_line(error)}") from error
     except (HTTPError, ConnectionError) as error:
         raise LostConnectionError(f"{name} cannot be reached: {in_one_line(error)}") from error
@@ -300,22 +300,27 @@ class Listing:
     def _look_for(self, path: str, said: object) -> tuple[str, Path | HeldVideo | None]:
         """Place and file of what a row names, from the folder of the data set on, if that is the name of a file of it,
         or of a member of one of its zip archives."""
-        if path.startswith("zip://"):
-            member, _, archive = path.removeprefix("zip://").partition("::")
-            return f"{self._place_of(archive)}/{member}", self._member(archive, member, said)
-        if "://" not in path:
-            path = os.path.join(self.root, path)
         try:
-            return self._place_of(path), self._file(path, said) if self._is_inside(path) else None
-        except FileNotFoundError:
-            return path, None
+            if path.startswith("zip://"):
+                member, _, archive = path.removeprefix("zip://").partition("::")
+                return f"{self._place_of(archive)}/{member}", self._member(archive, member, said)
+            if "://" not in path and "://" in self.root:
+                path = f"{self.root}/{os.path.normpath(path)}"
+            elif "://" not in path:
+                path = os.path.normpath(os.path.join(self.root, path))
+            if path != self.root and self._is_inside(path):
+                return self._place_of(path), self._file(path, said)
+        except (FileNotFoundError, ValueError, RuntimeError):  # of names that no file can have, or links to themselves
+            pass
+        except OSError:
+            if "://" in self.root:  # the Hub cannot be reached
+                raise
+        return path, None
 
     def _member(self, archive: str, member: str, said: object) -> HeldVideo | None:
         """Of a zip archive, whose list of members is read once."""
         if archive not in self._members and self._is_inside(archive):
-            system, path = fsspec.core.url_to_fs(archive)
-            with system.open(path, "rb", block_size=HEADS) as file, zipfile.ZipFile(file) as opened:
-                self._members[archive] = {one.filename: one for one in opened.infolist()}
+            self._members[archive] = zip_members(archive)
         info = self._members.get(archive, {}).get(member)
         if info is None:
             return None
@@ -336,6 +341,22 @@ class Listing:
             return file_video(Path(url), said)
         stamp, digest = stamp_of_url(url)
         return with_captions(HubVideo(self._place_of(url), stamp, self.folder, url, digest), said)
+
+
+def zip_members(url: str) -> dict[str, zipfile.ZipInfo]:
+    """The members of a zip archive by name, without those that would lie outside of it, or in one another."""
+    system, path = fsspec.core.url_to_fs(url)
+    try:
+        with system.open(path, "rb", block_size=HEADS) as file, zipfile.ZipFile(file) as archive:
+            members = sorted(archive.infolist(), key=lambda member: member.header_offset)
+            ends = [member.header_offset for member in members[1:]] + [archive.start_dir]
+    except (zipfile.BadZipFile, NotImplementedError):
+        return {}
+    return {
+        member.filename: member
+        for member, end in zip(members, ends, strict=True)
+        if 0 <= member.header_offset <= end - member.compress_size
+    }
 
 
 def features_of_parquet(url: str) -> Features:

@@ -225,11 +225,12 @@ class ZipVideo(HeldVideo):
         self._check()
         system, place = fsspec.core.url_to_fs(self.url)
         with system.open(place, "rb", cache_type="none") as source, open(path, "wb") as target:
+            # Its name, and what else is told of it, stand between its head and what it holds.
             source.seek(self.info.header_offset)
             head = source.read(ZIP_HEAD.size)
             if len(head) < ZIP_HEAD.size or head[:4] != b"PK\3\4":
                 raise NoVideoError(f"{self.name}: the archive has no such member in its place")
-            source.seek(sum(ZIP_HEAD.unpack(head)[-2:]), os.SEEK_CUR)  # its name, and what else is told
+            source.seek(sum(ZIP_HEAD.unpack(head)[-2:]), os.SEEK_CUR)
             try:
                 written = sum(map(target.write, self._unpacked(source)))
             except zlib.error as error:
@@ -238,26 +239,29 @@ class ZipVideo(HeldVideo):
             raise NoVideoError(f"{self.name}: the archive holds {written} bytes of its {self.info.file_size}")
 
     def _check(self) -> None:
-        info = self.info
-        if info.flag_bits & 1:
+        if self.info.flag_bits & 1:
             raise NoVideoError(f"{self.name}: it is encrypted")
-        if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-            raise NoVideoError(f"{self.name}: it is packed by method {info.compress_type}; allowed are 0 and 8")
-        if info.file_size > MOST_PACKED * info.compress_size:
-            raise NoVideoError(
-                f"{self.name}: {info.file_size} bytes are packed into {info.compress_size}; allowed are {MOST_PACKED} "
-                "to 1"
-            )
+        if self.info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            method = self.info.compress_type
+            raise NoVideoError(f"{self.name}: it is packed by method {method}; allowed are 0 and 8")
 
     def _unpacked(self, source) -> Iterator[bytes]:
-        """Its bytes, never more than the archive tells of."""
-        packed = self.info.compress_type == zipfile.ZIP_DEFLATED
-        unpack, left, room = zlib.decompressobj(-zlib.MAX_WBITS), self.info.compress_size, self.info.file_size
-        while room and (chunk := source.read(min(CHUNK, left))):
+        """Its bytes, never more than the archive tells of, nor than a video could be packed into what was read."""
+        unpack = zlib.decompressobj(-zlib.MAX_WBITS) if self.info.compress_type == zipfile.ZIP_DEFLATED else None
+        left, room, written = self.info.compress_size, self.info.file_size, 0
+        while room and not (unpack and unpack.eof) and (chunk := source.read(min(CHUNK, left))):
             left -= len(chunk)
-            piece = unpack.decompress(chunk, room) if packed else chunk[:room]
-            room -= len(piece)
-            yield piece
+            while chunk and room:
+                piece = unpack.decompress(chunk, min(CHUNK, room)) if unpack else chunk[:room]
+                chunk = unpack.unconsumed_tail if unpack else b""
+                room -= len(piece)
+                written += len(piece)
+                if written > MOST_PACKED * (self.info.compress_size - left - len(chunk)):
+                    raise NoVideoError(
+                        f"{self.name}: it is packed more tightly than a video can be; allowed are {MOST_PACKED} bytes "
+                        "in one"
+                    )
+                yield piece
 
 
 class ParquetVideo(HeldVideo):

@@ -108,6 +108,10 @@ class MarkovChain:
         self.number = {clip: number for number, clip in enumerate(self.clips)}
         self.first = first_codes(self.clips)
         self.unigram = np.array([self.frequency(clip) for clip in self.clips])
+        # Of the first codes, what falls to clips that training does not show.
+        alone = [self.begun[one if len(self.choices) == 1 else (one,)] for one in range(self.choices[0])]
+        named = np.bincount(self.first.numpy(), self.unigram, self.choices[0])
+        self.unnamed = (np.array(alone) + 1) / (self.total + self.choices[0]) - named
 
     def frequency(self, clip: Clip) -> float:
         """How often a clip stands in training, its codes by themselves, each after the ones before it."""
@@ -124,6 +128,13 @@ class MarkovChain:
         mixed = strength * self.probabilities(context, order - 1)
         np.add.at(mixed, [self.number[clip] for clip in seen], list(seen.values()))
         return mixed / (seen.total() + strength)
+
+    def first_probabilities(self, context: Sequence[Clip], order: int, found: np.ndarray) -> np.ndarray:
+        """Of each first code after these, of clips as [`~MarkovChain.probabilities`] found them: (choices[0],)."""
+        share = 1.0  # of the frequencies in the mixture
+        for strength, depth in zip(self.strengths[:order], range(1, order + 1), strict=True):
+            share *= strength / (self._seen(context, depth).total() + strength)
+        return np.bincount(self.first.numpy(), found, self.choices[0]) + share * self.unnamed
 
     def probability(self, clip: Clip, context: Sequence[Clip], order: int = ORDER) -> float:
         """Of one clip, which training need not show."""
@@ -346,14 +357,16 @@ def _judge_controls(chain: MarkovChain, places: Sequence[Place], horizon: int, b
 
 
 def _judge_chain(chain: MarkovChain, order: int, places: Sequence[Place], truths: Sequence[Clip], branch):
-    found = torch.from_numpy(np.stack([chain.probabilities(place.context, order) for place in places]))
+    mixed = [chain.probabilities(place.context, order) for place in places]
+    firsts = [chain.first_probabilities(place.context, order, one) for place, one in zip(places, mixed, strict=True)]
+    found = torch.from_numpy(np.stack(mixed))
     at = torch.tensor([chain.number.get(truth, -1) for truth in truths])
     scores, known = found.log(), at.clamp(min=0)
     ranks, likelihood = rank_words(scores, known).double(), scores.gather(1, known[:, None])[:, 0]
     for number in (at < 0).nonzero().flatten().tolist():
         ranks[number] = MISS
         likelihood[number] = math.log(chain.probability(truths[number], places[number].context, order))
-    codes = torch.zeros(len(places), chain.choices[0], dtype=found.dtype).index_add(1, chain.first, found).log()
+    codes = torch.from_numpy(np.stack(firsts)).log()
     return judge_ranks(ranks, likelihood, codes, first_codes(truths), branch)
 
 
@@ -362,7 +375,7 @@ def _judge_copies(chain: MarkovChain, places: Sequence[Place], truths: Sequence[
     last = [place.context[-1] for place in places]
     right = torch.tensor([one == other for one, other in zip(last, truths, strict=True)])
     codes = torch.nn.functional.one_hot(first_codes(last), chain.choices[0]).double().log()
-    ranks = torch.where(right, 1, len(chain.clips))
+    ranks = torch.where(right, 1.0, MISS)
     return judge_ranks(ranks, right.double().log(), codes, first_codes(truths), branch)
 
 

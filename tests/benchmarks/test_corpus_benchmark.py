@@ -37,6 +37,7 @@ def test_corpora_of_toy_size(tmp_path):
     assert done.returncode == 0, done.stderr
     figures = json.loads((tmp_path / "json").read_text())
     assert all(0 < figures[name] < math.inf for name in FIGURES), figures
+    assert figures["visual_ids_as_float32"] <= 1
     assert [figures[name] for name in ("rows_missing", "rows_twice", "clips_differing")] == [0, 0, 0]
     assert figures["speed"]["clips"] == {"ours": 4, "plain": 4}
 
@@ -48,6 +49,13 @@ def test_the_count_gate_finds_what_differs(parts):
     rows = {"video_id": ["a", "b", "b", "c", "x"], "visual_ids": [[0, 1], [3], [3], [1, 2, 3], [0]]}
     counts = count_rows(Dataset.from_dict(rows), {"a": 3.0, "b": 1.5, "c": 3.0, "d": 9.0})
     assert counts == {"rows_missing": 1, "rows_twice": 2, "clips_differing": 1}
+
+
+def test_ids_that_stay_are_counted(parts):
+    """Of eight, clip by clip and video by video, whatever their order."""
+    from corpus import share_of_same
+
+    assert share_of_same({"a": [1, 2, 3, 4, 5], "b": [6, 7, 8]}, {"b": [6, 8, 7], "a": [1, 2, 3, 4, 9]}) == 5 / 8
 
 
 def test_short_videos_differ_and_can_be_read(parts, tmp_path):

@@ -61,6 +61,9 @@ def test_rows_get_the_words_of_another_codebook(kept_features, material, codes, 
         assert after["visual_ids"] == ids.tolist() and len(ids) == 2 * len(before["visual_ids"])
         assert all(before[name] == after[name] for name in before if name not in ("visual_ids", "codebook"))
     check_rows(other.train_rows, other.processor)
+    held_out = {video_id: features[video_id].flip(0) for video_id in material.test_rows["video_id"]}
+    again = kept_features.with_codes(material, features | held_out, codes, 0)  # of them nothing is learned
+    assert again.processor.codebook.fingerprint == other.processor.codebook.fingerprint
 
 
 def test_ids_are_counted_clip_by_clip(kept_features, material):

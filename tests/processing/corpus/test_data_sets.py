@@ -2,8 +2,10 @@
 
 import json
 import pickle
+import struct
 import tarfile
 import zipfile
+import zlib
 from threading import Event
 
 import numpy as np
@@ -16,7 +18,7 @@ from support.stand_in import StandIn
 from processing.corpus import Share, build_corpus, dataset_videos, describing, note_contents, streamed_videos
 from processing.corpus.contents import Contents, digest_of_video, stamp_of
 from processing.corpus.describing import Queue
-from processing.corpus.held import HeldVideo, LostConnectionError, NoVideoError
+from processing.corpus.held import CHUNK, HeldVideo, LostConnectionError, NoVideoError
 from processing.corpus.isolation import Here
 
 
@@ -276,10 +278,13 @@ def test_members_of_zip_archives(tmp_path):
 
 
 def test_hostile_zip_archives(tmp_path):
-    """What is packed to burst, encrypted, packed in another way, damaged, or tells of more or less than it holds, is
-    an error of its row; what lies beside it is read."""
+    """What is packed to burst, whatever it tells of that, encrypted, packed in another way, damaged, or holds less
+    than it tells of, is an error of its row; what lies beside it is read."""
+    tight = "it is packed more tightly than a video can be; allowed are 100 bytes in one"
     videos = zipped(tmp_path / "bomb", {"bomb": bytes(10_000_000), "good": b"good"})
-    assert refused(videos["bomb"]) == "10000000 bytes are packed into 9732; allowed are 100 to 1"
+    assert refused(videos["bomb"]) == tight
+    videos["bomb"].info.compress_size = 5_000_000  # it may tell what it likes
+    assert refused(videos["bomb"]) == tight
     assert videos["good"].fetch().read_bytes() == b"good"
     video = zipped(tmp_path / "lzma", {"a": b"a"}, zipfile.ZIP_LZMA)["a"]
     assert refused(video) == "it is packed by method 14; allowed are 0 and 8"
@@ -299,23 +304,59 @@ def test_hostile_zip_archives(tmp_path):
     path = tmp_path / "damaged" / "train.zip"
     path.write_bytes(path.read_bytes()[:60] + b"\xff" * 50 + path.read_bytes()[110:])
     assert refused(video).startswith("the archive ")
-    (tmp_path / "no").mkdir()
-    (tmp_path / "no" / "train.zip").write_bytes(b"PK no archive")
-    with pytest.raises(ValueError, match="cannot be opened as a data set"):
-        streamed_videos(str(tmp_path / "no"), tmp_path)
+
+
+def test_what_stands_behind_a_packed_stream_is_not_read(tmp_path):
+    """Its end is its end: megabytes behind it are neither kept nor asked for."""
+    video = zipped(tmp_path / "long", {"a": b"a" * 50, "b": np.random.default_rng(0).bytes(3 * CHUNK)})["a"]
+    video.info.compress_size, video.info.file_size, asked = 3 * CHUNK, 100, []
+
+    class Source:
+        def read(self, count):
+            asked.append(count)
+            return zlib.compress(b"a" * 50, wbits=-15) + bytes(count)
+
+    assert b"".join(video._unpacked(Source())) == b"a" * 50 and asked == [CHUNK]
+
+
+def test_members_outside_of_the_archive_or_in_one_another(tmp_path):
+    """Where an archive tells that a member lies, another lies, or nothing does: it is none of the data set's, and
+    neither is all of an archive that needs a newer program."""
+    contents = {name: name.encode() * 3000 for name in "abc"}
+    zipped(tmp_path / "set", contents, zipfile.ZIP_STORED)
+    path = tmp_path / "set" / "train.zip"
+    whole = path.read_bytes()
+    listed = [place for place in range(len(whole)) if whole[place : place + 4] == b"PK\1\2"]
+    for place, offset in {listed[1]: 0, listed[2]: 2**31}.items():  # b lies where a does, c nowhere
+        whole = whole[: place + 42] + struct.pack("<I", offset) + whole[place + 46 :]
+    path.write_bytes(whole)
+    found = streamed_videos(str(tmp_path / "set"), tmp_path / "out")
+    kept = {name: video for name, video in found.items() if name.startswith("train.zip")}
+    assert [*kept] == ["train.zip/in/b"] and len(found) == 3
+    assert kept["train.zip/in/b"].fetch().read_bytes() == contents["a"]
+    for video in set(found.values()) - set(kept.values()):
+        with pytest.raises(NoVideoError, match="is no file of the data set"):
+            video.fetch()
+    for broken in (whole[: listed[0] + 6] + b"\x63" + whole[listed[0] + 7 :], b"PK no archive"):
+        path.write_bytes(broken)
+        with pytest.raises(ValueError, match="cannot be opened as a data set"):
+            streamed_videos(str(tmp_path / "set"), tmp_path / "out")
 
 
 def test_rows_tell_paths_from_the_data_set_on(tmp_path):
-    """In JSON lines, which know nothing of videos; a path that leads out, or to nothing, is an error of its row."""
+    """In JSON lines, which know nothing of videos, however a path is written; one that leads out, that no file can
+    have, or that is no video's is an error of its row."""
     (tmp_path / "set" / "films").mkdir(parents=True)
     (tmp_path / "set" / "films" / "a.mp4").write_bytes(b"a")
+    (tmp_path / "set" / "round.mp4").symlink_to("round.mp4")
     (tmp_path / "out.mp4").write_bytes(b"out")
-    told = ["films/a.mp4", "../out.mp4", str(tmp_path / "out.mp4"), "zip://a.mp4::../out.mp4"]
+    told = ["films/a.mp4", "./films//a.mp4", "../out.mp4", str(tmp_path / "out.mp4"), "zip://a.mp4::../out.mp4"]
+    told += [f"zip://a.mp4::{tmp_path}/set/train.jsonl", "a\0b.mp4", ".", "./", "round.mp4", "file://out.mp4"]
     (tmp_path / "set" / "train.jsonl").write_text("".join(json.dumps({"film": one}) + "\n" for one in told))
     found = streamed_videos(str(tmp_path / "set"), tmp_path / "x", column="film")
     assert found["films/a"] == tmp_path / "set" / "films" / "a.mp4"
     others = [video for name, video in found.items() if name != "films/a"]
-    assert len(others) == 3
+    assert len(others) == len(told) - 2
     for video in others:
         with pytest.raises(NoVideoError, match="is no file of the data set"):
             video.fetch()
