@@ -16,7 +16,7 @@ from support.light import LIGHT_START
 from support.stand_in import StandIn, videos
 
 from processing import VideoBertProcessor
-from processing.corpus import build_corpus
+from processing.corpus import build_corpus, isolation
 from processing.corpus.isolation import Child, EndedError, closing_all, make_describers, share_out
 from processing.names_videobert import SettingsError
 
@@ -141,6 +141,19 @@ def test_ctrl_c_ends_every_process(tmp_path, light):
         processes = [psutil.Process(describer._process.pid) for describer in describers]
         raise KeyboardInterrupt
     assert not any(process.is_running() for process in processes)
+
+
+def test_what_is_closed_before_it_begins_begins_no_more(tmp_path, light, monkeypatch):
+    """Ctrl-C between the start of a thread and that of its process: the process outlived its build, and a video that
+    hangs kept Ctrl-C waiting for the whole deadline."""
+    (child,) = make_describers(Hostile(), 1, 60, 1)
+    (path,) = make_videos(tmp_path, ["ok"]).values()
+    started, pipe = [], isolation.Pipe
+    monkeypatch.setattr(isolation, "Pipe", lambda: child.close() or pipe())
+    monkeypatch.setattr(isolation.subprocess, "Popen", lambda *given, **more: started.append(given))
+    with pytest.raises(KeyboardInterrupt, match="stopped"):
+        child.describe([path], ["v0"], [None])
+    assert not started
 
 
 PARENT = """
