@@ -17,6 +17,8 @@ pytest_plugins = ["support.spelled_speech", "support.tiny_networks", "support.ti
 # Nothing in the tests may reach for a hub; weights come from packages.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+# A client that waits 10 s for the tests' own Hub asks again: on a busy machine more would be sent than a test counts.
+os.environ.update(dict.fromkeys(("HF_HUB_DOWNLOAD_TIMEOUT", "HF_HUB_ETAG_TIMEOUT"), "120"))
 
 # Slow besides what is marked so: tests that ask for real weights or real videos, and those of these folders.
 SLOW_FIXTURES = {"bert_minilm", "i3d", "kitchen_videos", "shared_media", "whisper_tiny"}
