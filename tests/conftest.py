@@ -1,6 +1,7 @@
 """What several test files share: packaged weights (fetched once, cached) and small made videos."""
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,14 @@ def pytest_collection_modifyitems(items):
             item.add_marker(pytest.mark.slow)
     yield
     items.sort(key=lambda item: item.get_closest_marker("slow") is not None)
+
+
+@pytest.fixture(autouse=True)
+def own_signals():
+    """A script that a test runs in this process may take a signal, but does not keep it for the tests after it."""
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGTERM, before)
 
 
 @pytest.fixture(scope="session")
