@@ -102,7 +102,8 @@ def resident_bytes(process: psutil.Process) -> int:
 
 def measure(address: str, process: psutil.Process, videos: list[Path]) -> dict[str, float]:
     """The figures."""
-    clients = [Client(address, verbose=False) for _ in range(2)]
+    patient = {"timeout": 90}  # by itself a client gives a busy page up after 5 s
+    clients = [Client(address, verbose=False, httpx_kwargs=patient) for _ in range(2)]
     look(clients[0], videos[0])  # starts the process that watches
     first = statistics.median(look(clients[0], video) for video in islice(cycle(videos), REPEATS))
     start = time.perf_counter()

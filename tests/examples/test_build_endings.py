@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 from datasets import Dataset, Video
 from endings import end_in_a_sentence
-from support.hostile import Hostile, make_videos
+from support.hostile import HOLD, Hostile, hangs, make_videos
 from support.stand_in import StandIn
 
 from processing.corpus import build_corpus, dataset_videos, read_rows
@@ -137,12 +137,18 @@ for line in sys.stdin:
 """
 
 
-def test_ctrl_c_a_signal_and_a_second_build(tmp_path):
+def holding(build):
+    """The processes of a build that are at a video which they may not finish."""
+    return [process for process in psutil.Process(build).children() if hangs(process.pid).exists()]
+
+
+def test_ctrl_c_a_signal_and_a_second_build(tmp_path, monkeypatch):
     """The script, with processes that describe, at work: Ctrl-C, SIGTERM as a scheduler sends it, and somebody who
     starts it twice. Each is told in a line; the same command ends in the rows of a build that nobody stopped, and no
     process stays, nor anything unfinished."""
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "videos").mkdir()
-    videos, log = make_videos(tmp_path / "videos", ["slow"] * 10), tmp_path / "log"
+    videos, log = make_videos(tmp_path / "videos", ["ok", "ok"] + ["hold"] * 8), tmp_path / "log"
     command = [sys.executable, "-c", BUILDS, json.dumps(sys.path), str(tmp_path / "videos")]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as builds:
 
@@ -158,18 +164,21 @@ def test_ctrl_c_a_signal_and_a_second_build(tmp_path):
 
         for number, code in {signal.SIGINT: 130, signal.SIGTERM: 143}.items():
             output, stopped = tmp_path / number.name, "Stopped. Run the same command again to go on where it stopped."
+            HOLD.touch()
             first = ask("begin", str(output), str(tmp_path / "first.log"))
-            while not [*(output / "features").glob("*.parquet")]:
+            # Until both are at a video that is not done before it may be: there is a shard, and no other one comes.
+            while len(describing := holding(first)) < 2:
                 time.sleep(0.01)
             if number == signal.SIGINT:
                 second = told(ask("begin", str(output), str(log)))
                 assert second == (1, f"Stopped: Another run is at work in {output}; {WAIT}")
-            describing = psutil.Process(first).children()
             os.kill(first, number)
             log = tmp_path / "first.log"
             assert told(first) == (code, stopped) and len(describing) == 2
             assert not any(process.is_running() for process in describing)
+            assert len([*(output / "features").glob("*.parquet")]) == 1
             assert not [*output.rglob("*.unfinished")] and not (output / "rows").exists()
+            HOLD.unlink()
             assert ask("wait", ask("begin", str(output), str(tmp_path / "again.log"))) == 0
     rows = build_corpus(videos, Hostile(), tmp_path / "whole", **FIT).to_list()
     for name in ("SIGINT", "SIGTERM"):

@@ -8,9 +8,9 @@ import signal
 import subprocess
 import sys
 import tarfile
-import time
 import zipfile
 from pathlib import Path
+from threading import Event
 
 import build_corpus as build_script
 import datasets
@@ -260,6 +260,18 @@ class Always(dict):
     pop = dict.get
 
 
+class Held(dict):
+    """Once something is true no more is sent, for a while."""
+
+    def __init__(self, is_true):
+        self.is_true, self.reached, self.goes_on = is_true, Event(), Event()
+
+    def pop(self, *_):
+        if self.is_true():
+            self.reached.set()
+            self.goes_on.wait()
+
+
 def test_a_cut_line_is_a_sentence_and_the_next_run_goes_on(library, by_folder, make_processor, tmp_path):
     """Once is no matter. Where it is cut again, what was described stays, and is not sent once more."""
     hub, folder = library
@@ -321,14 +333,17 @@ def test_killed_it_goes_on(library, tiny_text_model, tiny_backbone, tmp_path, mo
     command = [sys.executable, str(Path(build_script.__file__)), *words, str(tmp_path / "killed")]
     env = hub.environment(tmp_path / "home", "hf_writer", PYTHONPATH=os.pathsep.join(sys.path), OMP_NUM_THREADS="1")
     shards = tmp_path / "killed" / "features"
+    hub.cut_downloads = Held(lambda: [*shards.glob("*.parquet")] and [*shards.glob("*.unfinished/*.mp4")])
     with subprocess.Popen(command, env=env, stderr=subprocess.PIPE, text=True) as work:
-        while work.poll() is None and not ([*shards.glob("*.parquet")] and [*shards.glob("*.unfinished/*.mp4")]):
-            time.sleep(0.002)
+        while work.poll() is None and not hub.cut_downloads.reached.wait(0.05):
+            pass
         work.kill()
         told = work.stderr.read()
+    hub.cut_downloads.goes_on.set()
+    hub.cut_downloads = {}
     assert work.returncode == -signal.SIGKILL, told
     done = {path: path.read_bytes() for path in shards.glob("*.parquet")}
-    assert len(done) < 4 and [*shards.glob("*.unfinished")]
+    assert len(done) == 1 and [*shards.glob("*.unfinished")]
     since, sent = len(hub.seen), {}
     streamed_videos("me/archives", tmp_path)
     listing = sum(map(len, asked_for(hub, since).values()))

@@ -211,7 +211,7 @@ def test_slow_cues_make_no_endless_sentence():
     assert " ".join(sentence["text"].rstrip(".") for sentence in sentences) == " ".join(texts)
 
 
-@pytest.mark.timeout(20)
+@pytest.mark.timeout(90)
 @pytest.mark.parametrize("text", ["\n" * 99_000 + "Go.", "a " * 49_000 + "b"])
 def test_work_grows_with_the_length_of_a_cue(text):
     """It grew with its square: minutes for a caption of newlines, or for a long one that is shown almost twice."""

@@ -3,9 +3,13 @@
 import os
 import signal
 import time
+from pathlib import Path
 from types import SimpleNamespace
 
 from support.stand_in import StandIn
+
+EATEN = 700  # MiB: whoever looks late finds no more
+HOLD = Path("hold")  # as long as it is there, where the process works, some videos are not done
 
 
 class Hostile(StandIn):
@@ -35,6 +39,7 @@ class Hostile(StandIn):
 
     def obey(self, wish, on_progress):
         if wish == "hang":
+            hangs(os.getpid()).touch()
             time.sleep(600)
         elif wish == "crash":
             os.kill(os.getpid(), signal.SIGSEGV)
@@ -46,10 +51,9 @@ class Hostile(StandIn):
             if os.path.getsize("killed") == 1:
                 os.kill(os.getpid(), signal.SIGKILL)
         elif wish == "eat":
-            held = []
-            while True:
-                held.append(bytearray(os.urandom(1 << 20) * 32))
-                time.sleep(0.02)
+            held = os.urandom(1 << 20) * EATEN
+            time.sleep(600)
+            del held
         elif wish == "leave":
             os._exit(3)
         elif wish == "raise":
@@ -60,6 +64,15 @@ class Hostile(StandIn):
                 on_progress("pictures")
         elif wish == "slow":
             time.sleep(0.2)
+        elif wish == "hold":
+            hangs(os.getpid()).touch()
+            while HOLD.exists():
+                time.sleep(0.01)
+
+
+def hangs(process):
+    """The file, where the process works, that says that it hangs."""
+    return Path(f"hangs_{process}")
 
 
 def make_videos(folder, wishes):

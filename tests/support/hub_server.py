@@ -43,6 +43,7 @@ class HubServer(http.server.ThreadingHTTPServer):
     """
 
     daemon_threads = True
+    request_queue_size = 128  # connections that wait to be taken: where there is no room, a client tries for seconds
     # By token who sends it, and whether with the right to write.
     tokens = {"hf_writer": ("me", "write"), "hf_reader": ("me", "read"), "hf_other": ("you", "write")}
 
@@ -69,6 +70,7 @@ class HubServer(http.server.ThreadingHTTPServer):
         given = {"PATH": "/usr/bin:/bin", "HOME": str(home), "HF_HOME": str(home / "hf"), "HF_ENDPOINT": self.url}
         given |= {"HF_HUB_DISABLE_XET": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "NO_PROXY": "127.0.0.1,localhost"}
         given |= {"HF_HUB_DISABLE_PROGRESS_BARS": "1", "TOKENIZERS_PARALLELISM": "false"}
+        given |= {"HF_HUB_DOWNLOAD_TIMEOUT": "120", "HF_HUB_ETAG_TIMEOUT": "120"}  # a busy Hub is not asked twice
         return given | ({"HF_TOKEN": token} if token else {}) | more
 
     def repository(self, name: str, kind: str = "model") -> Repository:

@@ -261,7 +261,7 @@ def test_a_corpus_without_any_feature_has_rows(tmp_path):
 
 FIRST_OF_TWO = """
 import faulthandler, os, sys
-faulthandler.dump_traceback_later(90, exit=True)
+faulthandler.dump_traceback_later(400, exit=True)
 sys.path[:0] = [{root!r}, {tests!r}]
 from accelerate import Accelerator
 from processing.corpus import build_corpus

@@ -12,6 +12,7 @@ from support.tiny_processor import text_tokenizer
 
 from processing import VideoBertProcessor, find_subtitles
 from processing.codebook.fitting import fit_codebook
+from processing.cores_videobert import one_core_each
 from processing.corpus import build_corpus, find_features, find_videos
 from processing.corpus.features import build_feature_corpus
 from processing.corpus.stills import INDEX, encode_stills, find_stills
@@ -84,12 +85,12 @@ def run_videos(world: World, folder: Path, kinds=None, **limits) -> list[Outcome
     paths = [*make_videos(world, folder, kinds)]
     world.opened  # by their makers  # noqa: B018
     found = find_videos(folder)
-    torch.set_num_threads(1)  # there, too: clips this small gain nothing from more
     limits = {"num_workers": 1, "deadline": DEADLINE, "memory": MEMORY, "shard_size": 8} | limits
     said = find_subtitles(found)
     said |= {name: path.with_suffix(".json") for name, path in found.items() if path.parent.name == "captions"}
     output = folder.with_name("corpus")
-    rows = build_corpus(found, make_processor(), output, levels=1, branches=3, subtitles=said, **limits)
+    with one_core_each():  # there, too: clips this small gain nothing from more
+        rows = build_corpus(found, make_processor(), output, levels=1, branches=3, subtitles=said, **limits)
     rows = {found[name]: row for name, row in zip(found, rows, strict=True)}
     list(walk(folder, skipped := {}))
     refused = {path for paths in skipped.values() for path in paths}
