@@ -81,7 +81,6 @@ from processing.corpus.settings import read_settings
 from processing.corpus.summary import summarise, summary_lines
 
 WITH_VIDEOS = ("all", "contents", "features", "finish")
-WITHOUT_FIT = ("contents", "features", "rows")
 WITH_ROWS = ("all", "finish", "rows")
 OF_DATASET = ("dataset_config", "revision", "video_column", "captions_column")
 
@@ -183,8 +182,7 @@ def main() -> None:
     groups = (CorpusOptions, ModelOptions, TreeOptions, HubOptions)
     parser = HfArgumentParser(groups, description=__doc__, formatter_class=HelpFormatter)
     options, models, tree, hub = parser.parse_args_into_dataclasses()
-    without = f"--stage {options.stage}" if options.stage in WITHOUT_FIT else None
-    tree.check_fitted("that of --codebook" if options.codebook else without)
+    tree.check_fitted("that of --codebook" if options.codebook else None)
     if options.stage in WITH_VIDEOS and (options.videos is None) == (options.dataset is None):
         parser.error("one of --videos and --dataset is needed: a folder or list of videos, or a data set")
     if options.dataset is None and (alone := [f"--{name}" for name in OF_DATASET if getattr(options, name)]):
