@@ -27,12 +27,12 @@ from itertools import chain
 from pathlib import Path
 
 from endings import end_in_a_sentence
-from pictures.tokens import clips_of, plot_forecast, token_frames
+from pictures.tokens import named_clips, plot_forecast, token_frames
 from training.forecasting import BATCH_SIZE, LEARNING_RATE, STEPS, train_to_forecast
 
 from modeling_videobert import VideoBertForPreTraining
 from processing import VideoBertProcessor
-from processing.codes_videobert import join_clips, split_clips, tokens_per_clip
+from processing.codes_videobert import clips_of, join_clips
 from processing.corpus import check_rows, find_videos, read_rows
 from processing.evaluation import evaluate_forecasting, forecast_table
 from processing.evaluation.actions import TEMPLATE
@@ -110,7 +110,7 @@ def show(args, model, processor) -> None:
         if not row["visual_ids"]:
             raise ValueError(row["error"])
         print(f"{row['video_id']}: {row['error']}", file=sys.stderr)  # what could be read of it is enough
-    clips = split_clips(row["visual_ids"], tokens_per_clip(row))
+    clips = clips_of(row)
     if args.seconds is not None:
         clips = clips[: max(0, int(args.seconds / row["clip_seconds"]))]
     visual_ids, told = join_clips(clips), []
@@ -123,7 +123,7 @@ def show(args, model, processor) -> None:
     train_rows = checked_rows(args.train_corpus, processor) if args.train_corpus else ()
     rows = chain([{**row, "visual_ids": visual_ids}], train_rows)
     videos = (find_videos(args.train_videos) if args.train_videos else {}) | {row["video_id"]: args.video}
-    seen = [*clips, *(clip for one in answers for clip in clips_of(one))]
+    seen = [*clips, *(clip for one in answers for clip in named_clips(one))]
     frames = token_frames(seen, processor.codebook, rows, videos)
     words = [line.replace(" the ", "\nthe ") for line in told]
     plot_forecast(clips, answers, frames, args.output, row["clip_seconds"], words)

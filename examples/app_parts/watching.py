@@ -18,7 +18,7 @@ import numpy as np
 from torchcodec.encoders import JpegEncoder
 
 from processing import MediaError, VideoBertProcessor
-from processing.codes_videobert import Clip, noted_in_row, split_clips, tokens_per_clip
+from processing.codes_videobert import Clip, clips_of, noted_in_row
 from processing.corpus.isolation import Child, EndedError, make_describers
 from processing.description_videobert import PICTURES, Progress, unwatched
 from processing.media_videobert import open_media
@@ -55,7 +55,7 @@ class Seen:
 
     @property
     def clips(self) -> list[Clip]:
-        return split_clips(self.visual_ids, tokens_per_clip(self.row))
+        return clips_of(self.row)
 
     @property
     def clip_seconds(self) -> float:

@@ -10,7 +10,7 @@ import torch
 from matplotlib import pyplot as plt
 
 from pictures.codebook import middle_frames
-from processing.codes_videobert import Clip, beginnings, join_clips, split_clips, tokens_per_clip
+from processing.codes_videobert import Clip, beginnings, clips_of, join_clips
 from processing.sequence_videobert import visual_token
 
 FRAME_SIZE = 96
@@ -45,7 +45,7 @@ def token_frames(
     for row in rows:
         if row["video_id"] in (videos or {}):
             clip_seconds = row["clip_seconds"]
-            for number, clip in enumerate(split_clips(row["visual_ids"], tokens_per_clip(row))):
+            for number, clip in enumerate(clips_of(row)):
                 for part in beginnings(clip):
                     if part in sought:
                         places.setdefault(part, (row["video_id"], number))
@@ -93,13 +93,13 @@ def plot_forecast(
     words = words or [""] * len(answers)
     for place, (answer, told) in enumerate(zip(answers, words, strict=True), start=len(past) + 1):
         when = f"in {answer['horizon']}: {answer['start']:.1f} s\n{told}\n".replace("\n\n", "\n")
-        for line, (clip, score) in enumerate(zip(clips_of(answer), answer["scores"], strict=True)):
+        for line, (clip, score) in enumerate(zip(named_clips(answer), answer["scores"], strict=True)):
             _draw_token(axes[line, place], clip, frames, f"{'' if line else when}{100 * score:.0f} %")
     figure.savefig(path, dpi=110)
     plt.close(figure)
 
 
-def clips_of(answer: Mapping) -> list[Clip]:
+def named_clips(answer: Mapping) -> list[Clip]:
     """The clips that a forecast names at one horizon."""
     return [tuple(ids) if isinstance(ids, list) else ids for ids in answer["visual_ids"]]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from matplotlib import pyplot as plt
 
-from processing.codes_videobert import Clip, join_clips, num_clips, split_clips, tokens_per_clip
+from processing.codes_videobert import Clip, clips_of, join_clips, num_clips, tokens_per_clip
 from processing.media_videobert import open_media
 
 plt.switch_backend("Agg")  # pictures go into files
@@ -71,7 +71,7 @@ def plot_timeline(row: Mapping, filled: Sequence[Mapping], path: str | Path, vid
     *frames, tokens, sentences, masks = rows[:, 0]
     if frames:
         _draw_frames(frames[0], video, clip_seconds)
-    _draw_tokens(tokens, split_clips(row["visual_ids"], tokens_per_clip(row)), clip_seconds)
+    _draw_tokens(tokens, clips_of(row), clip_seconds)
     _draw_texts(sentences, [{**sentence, "colour": "#dbe9f6"} for sentence in row["sentences"]])
     colours = {None: "#eeeeee", True: "#cfe8cf", False: "#f6d5d0"}
     _draw_texts(masks, [{**one, "colour": colours[one.get("right")]} for one in filled])

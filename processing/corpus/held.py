@@ -248,15 +248,15 @@ class ZipVideo(HeldVideo):
     def _unpacked(self, source) -> Iterator[bytes]:
         """Its bytes, never more than the archive tells of, nor than a video could be packed into what was read."""
         unpack = zlib.decompressobj(-zlib.MAX_WBITS) if self.info.compress_type == zipfile.ZIP_DEFLATED else None
-        left, room, written = self.info.compress_size, self.info.file_size, 0
+        left, room = self.info.compress_size, self.info.file_size
         while room and not (unpack and unpack.eof) and (chunk := source.read(min(CHUNK, left))):
             left -= len(chunk)
             while chunk and room:
                 piece = unpack.decompress(chunk, min(CHUNK, room)) if unpack else chunk[:room]
                 chunk = unpack.unconsumed_tail if unpack else b""
                 room -= len(piece)
-                written += len(piece)
-                if written > MOST_PACKED * (self.info.compress_size - left - len(chunk)):
+                read = self.info.compress_size - left - len(chunk)
+                if self.info.file_size - room > MOST_PACKED * read:
                     raise NoVideoError(
                         f"{self.name}: it is packed more tightly than a video can be; allowed are {MOST_PACKED} bytes "
                         "in one"

@@ -13,7 +13,7 @@ from pathlib import Path
 import datasets
 import pyarrow.parquet as pq
 
-from ...codes_videobert import join_clips, split_clips, tokens_per_clip
+from ...codes_videobert import clips_of, join_clips
 from ...corpus import build_corpus, build_feature_corpus, check_rows, find_features, find_videos, read_rows
 from ...corpus.stills import INDEX, encode_stills, find_stills
 from ...corpus.videos import VIDEO_ENDINGS
@@ -165,7 +165,7 @@ def steps_of_stills(rows: Iterable[Mapping], stills: Mapping, steps: Iterable[Ma
         middles = [(still.start + still.end) / 2 for still in stills[step["video_id"]]]
         inside = [step["start"] <= middle < step["end"] for middle in middles]
         if any(inside):
-            clips = split_clips(row["visual_ids"], tokens_per_clip(row))
+            clips = clips_of(row)
             ids = join_clips(one for one, shown in zip(clips, inside, strict=True) if shown)
             segments.append({**step, "visual_ids": ids})
     return segments
